@@ -1,0 +1,43 @@
+# Thin: every verb is one command of the virtual environment. `make` lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help run test test-fast lint format clean
+.DEFAULT_GOAL := help
+
+help:  ## list the verbs
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+# uv installs the whole set in under a minute; where it cannot be had, pip does the same, slower.
+$(VENV)/.installed-%: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be had: using pip"
+	@if [ -x $(BIN)/uv ]; then \
+	  $(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --editable '.[$*]'; \
+	else \
+	  $(BIN)/python -m pip install --constraint constraints.txt --editable '.[$*]'; \
+	fi
+	@touch $@
+
+run: $(VENV)/.installed-notebooks  ## install what is needed, run the main job on the default data, make the report
+	@$(BIN)/fairkd run $(ARGS)
+
+test: $(VENV)/.installed-test  ## install what tests need and run them all, notebooks included
+	$(BIN)/python -m pytest
+	FAIRKD_HEADLESS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --timeout 900 -p no:cacheprovider notebooks
+
+test-fast: $(VENV)/.installed-test  ## the tests that need no notebook and no browser
+	$(BIN)/python -m pytest -m "not notebooks and not browser and not distributed"
+
+lint: $(VENV)/.installed-test  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the virtual environment and caches; outputs/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,51 @@
+"""Stratified splits: every stratum is divided in the same proportions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def stratified_split(
+    strata: np.ndarray, shares: Sequence[float], rng: np.random.Generator, *, fill_order: Sequence[int]
+) -> np.ndarray:
+    """Divide every stratum among the parts in proportion to ``shares``.
+
+    A stratum with at least as many samples as there are parts puts at least one into each. A smaller one
+    fills the parts one by one in ``fill_order``.
+
+    Args:
+        strata: stratum of each sample, ``(n,)`` integers.
+        shares: share of each part; they sum to 1.
+        rng: source of the draw.
+        fill_order: the parts, the one that may least be empty first.
+
+    Returns:
+        Part of each sample, ``(n,)`` int64.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> parts = stratified_split(np.zeros(10), [0.7, 0.1, 0.2], rng, fill_order=[0, 2, 1])
+        >>> np.bincount(parts).tolist()
+        [7, 1, 2]
+    """
+    parts = np.empty(len(strata), dtype=np.int64)
+    for stratum in np.unique(strata):
+        rows = rng.permutation(np.flatnonzero(strata == stratum))
+        parts[rows] = np.repeat(np.arange(len(shares)), part_sizes(len(rows), shares, fill_order))
+    return parts
+
+
+def part_sizes(n: int, shares: Sequence[float], fill_order: Sequence[int]) -> np.ndarray:
+    """Return how many of ``n`` samples each part gets, by the rule of :func:`stratified_split`.
+
+    Where no part is at its minimum of one, this is the method of largest remainders.
+    """
+    sizes = np.zeros(len(shares), dtype=np.int64)
+    sizes[list(fill_order)[:n]] = 1
+    exact = np.asarray(shares, dtype=np.float64) * n
+    for _ in range(n - int(sizes.sum())):
+        # Rounding before the comparison keeps ties (0.7 * 5 against 0.1 * 5) free of floating-point noise.
+        sizes[np.argmax(np.round(exact - sizes, 9))] += 1
+    return sizes

@@ -1,0 +1,112 @@
+"""``ImageSet`` and ``Splits``: what every data set loader returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairkd.errors import DataError
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with their labels and groups, row by row.
+
+    Shapes: ``images (n, height, width, 3)`` uint8, the others ``(n,)`` int64. ``index`` is the stable id of a
+    sample in its source; samples that show the same source item share ``unit``.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    index: np.ndarray
+    unit: np.ndarray
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in ("images", "labels", "groups", "index", "unit")}
+        if len(set(lengths.values())) != 1:
+            raise DataError(f"an image set needs columns of one length, got {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, rows: np.ndarray) -> ImageSet:
+        """Return the given rows (integer positions or a boolean mask)."""
+        return ImageSet(
+            self.images[rows], self.labels[rows], self.groups[rows], self.index[rows], self.unit[rows]
+        )
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set: three image sets that share classes and groups.
+
+    ``fingerprint`` identifies the content: equal fingerprints mean equal data. ``augmentation`` is what suits
+    the data (``"crop"`` or ``"crop+flip"``), and so is ``stem`` (see :func:`fairkd.create_model`). ``facts``
+    holds what the reader of a report should know (source, licence, how the skew was made).
+    """
+
+    name: str
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    class_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+    label_name: str
+    group_name: str
+    fingerprint: str
+    augmentation: str = "crop+flip"
+    stem: str = "auto"
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups."""
+        return len(self.group_names)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.train.images.shape[1:3]
+        return int(height), int(width)
+
+    def items(self) -> Iterator[tuple[str, ImageSet]]:
+        """Iterate over ``("train", ...)``, ``("validation", ...)``, ``("test", ...)``."""
+        yield from (("train", self.train), ("validation", self.validation), ("test", self.test))
+
+    def counts(self) -> pd.DataFrame:
+        """Return tidy counts: ``split, class, group, n``, one row a cell, empty cells included."""
+        rows = [
+            {"split": split, "class": class_name, "group": group_name, "n": int(table[c, g])}
+            for split, images in self.items()
+            for table in [self._contingency(images)]
+            for c, class_name in enumerate(self.class_names)
+            for g, group_name in enumerate(self.group_names)
+        ]
+        return pd.DataFrame(rows)
+
+    def channel_statistics(self) -> tuple[list[float], list[float]]:
+        """Return the training images' mean and standard deviation a channel, on the scale 0 to 1."""
+        # One histogram a channel: exact, and no float copy of the images.
+        values = np.arange(256) / 255
+        means, deviations = [], []
+        for channel in range(3):
+            counts = np.bincount(self.train.images[..., channel].ravel(), minlength=256)
+            mean = float((counts * values).sum() / counts.sum())
+            means.append(mean)
+            deviations.append(max(float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum())), 1e-3))
+        return means, deviations
+
+    def _contingency(self, images: ImageSet) -> np.ndarray:
+        table = np.zeros((self.num_classes, self.num_groups), dtype=np.int64)
+        np.add.at(table, (images.labels, images.groups), 1)
+        return table

@@ -1,0 +1,27 @@
+"""The errors that fairkd raises on purpose. Each message names the thing, the place and the way out."""
+
+from __future__ import annotations
+
+
+class FairkdError(Exception):
+    """Base class: the command line prints these in one line, without a traceback."""
+
+
+class ParameterError(FairkdError, ValueError):
+    """A parameter is unknown, has the wrong type, or lies outside its range."""
+
+
+class DataError(FairkdError, ValueError):
+    """A data set is missing, malformed, or cannot serve the purpose asked of it."""
+
+
+class ArtifactError(FairkdError, RuntimeError):
+    """A stored model, checkpoint or table is damaged or does not belong to this run."""
+
+
+class TrainingError(FairkdError, RuntimeError):
+    """Training cannot go on, for example because the loss is not finite."""
+
+
+class FairkdWarning(UserWarning):
+    """Something the reader of a result must know, for example an empty class x group cell."""

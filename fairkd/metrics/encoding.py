@@ -1,0 +1,112 @@
+"""From the user's arrays to integer codes, and the warnings about what the data cannot answer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairkd.errors import DataError, FairkdWarning
+from fairkd.metrics.confusion import CellCounts, confusion
+
+_NAMED_CELLS = 12
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Labels, groups and predictions as codes ``(n,)`` into ``classes`` and ``group_values``."""
+
+    labels: np.ndarray
+    groups: np.ndarray
+    predicted: np.ndarray
+    classes: pd.Index
+    group_values: pd.Index
+
+    @cached_property
+    def counts(self) -> CellCounts:
+        """The samples counted by cell."""
+        sizes = len(self.classes), len(self.group_values)
+        return CellCounts.from_confusion(confusion(self.labels, self.groups, self.predicted, *sizes))
+
+
+def encode(y_true: Any, y_pred: Any, sensitive_features: Any = None) -> Encoded:
+    """Turn arrays of integers or strings into codes, in sorted order.
+
+    A pandas categorical keeps its order and also its categories without samples.
+
+    Args:
+        y_true: true classes ``(n,)``.
+        y_pred: predicted classes ``(n,)``.
+        sensitive_features: groups ``(n,)``; ``None`` puts all samples into one.
+
+    Raises:
+        DataError: no samples, unequal lengths, missing values, several dimensions, or numbers mixed with
+            text.
+    """
+    columns = {"y_true": y_true, "y_pred": y_pred}
+    if sensitive_features is None:
+        sensitive_features = np.zeros(len(y_true), dtype=np.int64)
+    columns["sensitive_features"] = sensitive_features
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise DataError(f"metrics need columns of one length, at least one sample; got {lengths}")
+    groups, group_values = _codes({"sensitive_features": columns.pop("sensitive_features")})
+    classes, class_values = _codes(columns)
+    return Encoded(classes[0], groups[0], classes[1], class_values, group_values)
+
+
+def encode_and_warn(y_true: Any, y_pred: Any, sensitive_features: Any) -> Encoded:
+    """:func:`encode`, with a warning that names the empty class x group cells."""
+    encoded = encode(y_true, y_pred, sensitive_features)
+    warn_empty_cells(encoded.counts.samples, encoded.classes, encoded.group_values, stacklevel=4)
+    return encoded
+
+
+def warn_empty_cells(
+    samples: np.ndarray, classes: Sequence[Any], groups: Sequence[Any], *, stacklevel: int = 3
+) -> None:
+    """Warn once, naming the class x group cells of ``samples (classes, groups)`` that are empty."""
+    empty = np.argwhere(samples == 0)
+    if not len(empty):
+        return
+    names = [f"class {classes[c]} x group {groups[g]}" for c, g in empty[:_NAMED_CELLS]]
+    rest = f" and {len(empty) - len(names)} more" if len(empty) > len(names) else ""
+    warnings.warn(
+        f"no samples in {', '.join(names)}{rest}: what depends on an empty cell is NaN or left out",
+        FairkdWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def _codes(columns: Mapping[str, Any]) -> tuple[list[np.ndarray], pd.Index]:
+    """Encode columns that share their values."""
+    types = [getattr(column, "dtype", None) for column in columns.values()]
+    categorical = next((kind for kind in types if isinstance(kind, pd.CategoricalDtype)), None)
+    if categorical is not None:
+        values = categorical.categories
+        codes = np.concatenate([values.get_indexer(np.asarray(column)) for column in columns.values()])
+    else:
+        codes, values = pd.factorize(np.concatenate(_arrays(columns)), sort=True)
+        values = pd.Index(values)
+    if (codes < 0).any():
+        raise DataError(f"{' and '.join(columns)}: {(codes < 0).sum()} values are missing or not a category")
+    return np.split(codes.astype(np.int64), len(columns)), values
+
+
+def _arrays(columns: Mapping[str, Any]) -> list[np.ndarray]:
+    arrays = {name: np.asarray(column) for name, column in columns.items()}
+    for name, array in arrays.items():
+        if array.ndim != 1:
+            raise DataError(f"{name} has shape {array.shape}; allowed: one dimension, one value a sample")
+    numeric = {name: array.dtype.kind in "biuf" for name, array in arrays.items()}
+    if len(set(numeric.values())) != 1:
+        kinds = ", ".join(
+            f"{name} holds {'numbers' if is_number else 'text'}" for name, is_number in numeric.items()
+        )
+        raise DataError(f"{kinds}; allowed: the same kind in both, or no value would match")
+    return list(arrays.values())

@@ -1,0 +1,171 @@
+"""Everything that is measured of a model's predictions: one row of values, and its resamples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairkd.metrics import reductions
+from fairkd.metrics.bootstrap import Resampled, bootstrap_calibration, bootstrap_counts
+from fairkd.metrics.calibration import expected_calibration_error
+from fairkd.metrics.confusion import CellCounts, Floats, confusion
+from fairkd.metrics.registry import METRICS
+from fairkd.predictions import Predictions
+
+#: The tables measured beside the registered metrics: level, metric, reduction and definition.
+_TABLES: tuple[tuple[str, str, Callable[[CellCounts], Floats], str], ...] = (
+    (
+        "group",
+        "accuracy",
+        lambda counts: counts.group_accuracy,
+        "Share of the group's samples that are predicted correctly.",
+    ),
+    (
+        "class",
+        "recall_gap",
+        reductions.recall_gap_by_class,
+        "Largest minus smallest recall of a group, within the class.",
+    ),
+    (
+        "cell",
+        "recall",
+        lambda counts: counts.recall,
+        "Share of the class's samples in the group that are predicted correctly.",
+    ),
+)
+_UNEQUAL_GROUPS = " The groups differ in size here, so part of the value is the data's."
+
+
+def count(predictions: Predictions) -> CellCounts:
+    """Count the samples by class, group and prediction."""
+    sizes = len(predictions.class_names), len(predictions.group_names)
+    tensor = confusion(predictions.labels, predictions.groups, predictions.predicted, *sizes)
+    return CellCounts.from_confusion(tensor)
+
+
+def layout(predictions: Predictions) -> pd.DataFrame:
+    """Describe what is measured, one row a value.
+
+    Returns:
+        The columns ``level`` (``overall``, ``group``, ``class`` or ``cell``), ``metric``, ``class`` and
+        ``group`` (``"all"`` where the value is of all), ``n`` (samples; for a class's recall gap those of
+        its smallest group), ``definition`` and ``better``.
+    """
+    counts = count(predictions)
+    classes, groups = np.array(predictions.class_names), np.array(predictions.group_names)
+    cells = {
+        "class": classes.repeat(len(groups)),
+        "group": np.tile(groups, len(classes)),
+        "n": counts.samples.ravel(),
+    }
+    places: dict[str, dict[str, Any]] = {
+        "group": {"class": "all", "group": groups, "n": counts.group_sizes},
+        "class": {"class": classes, "group": "all", "n": counts.samples.min(axis=1)},
+        "cell": cells,
+    }
+    overall = {"metric": list(METRICS), "class": "all", "group": "all", "n": len(predictions)}
+    texts = {"definition": _definitions(counts), "better": [metric.better for metric in METRICS.values()]}
+    tables = [
+        {
+            "level": level,
+            "metric": metric,
+            **places[level],
+            "definition": definition,
+            "better": _better(metric),
+        }
+        for level, metric, _, definition in _TABLES
+    ]
+    blocks = [{"level": "overall", **overall, **texts}, *tables]
+    return pd.concat([pd.DataFrame(block) for block in blocks], ignore_index=True)
+
+
+def values(predictions: Predictions) -> Floats:
+    """Compute the values in the order of :func:`layout` ``(rows,)``."""
+    counts = count(predictions)
+    calibration = expected_calibration_error(predictions.labels, predictions.probabilities)
+    scalars = [calibration if metric.reduce is None else metric.reduce(counts) for metric in METRICS.values()]
+    return np.concatenate([scalars, *(reduce(counts).ravel() for _, _, reduce, _ in _TABLES)])
+
+
+def resample(models: Sequence[Predictions], replicates: int, seed: int) -> list[Resampled]:
+    """Resample the samples, the same for all models, and compute the values of each resample.
+
+    Args:
+        models: predictions on the same samples in the same order.
+        replicates: number of resamples.
+        seed: seed of the draws.
+
+    Returns:
+        For each model, values ``(replicates, rows)`` and noise floors ``(rows,)`` in the order of
+        :func:`layout`.
+    """
+    first = models[0]
+    statistics = {name: metric.reduce for name, metric in METRICS.items() if metric.reduce is not None}
+    counted = bootstrap_counts(
+        first.labels,
+        first.groups,
+        np.stack([one.predicted for one in models]),
+        first.units,
+        num_classes=len(first.class_names),
+        num_groups=len(first.group_names),
+        statistics=statistics | {level: reduce for level, _, reduce, _ in _TABLES},
+        replicates=replicates,
+        seed=seed,
+    )
+    probabilities = [one.probabilities for one in models]
+    calibrated = bootstrap_calibration(
+        first.labels, first.groups, probabilities, first.units, replicates=replicates, seed=seed
+    )
+    return [_row(by_name, errors) for by_name, errors in zip(counted, calibrated, strict=True)]
+
+
+def trials(predictions: Predictions) -> Floats:
+    """Return how many units each proportion rests on, in the order of :func:`layout` ``(rows,)``.
+
+    NaN for what is not a proportion of samples.
+    """
+    num_classes, num_groups = len(predictions.class_names), len(predictions.group_names)
+    groups, units = predictions.groups, pd.factorize(predictions.units)[0]
+    overall = np.full(len(METRICS), np.nan)
+    overall[list(METRICS).index("accuracy")] = units.max() + 1
+    cells = predictions.labels * num_groups + groups
+    return np.concatenate(
+        [
+            overall,
+            _distinct(units, groups, num_groups),
+            np.full(num_classes, np.nan),
+            _distinct(units, cells, num_classes * num_groups),
+        ]
+    )
+
+
+def _row(by_name: dict[str, Resampled], calibration: Resampled) -> Resampled:
+    """Put all statistics side by side, in the order of :func:`layout`."""
+    scalars = [calibration if metric.reduce is None else by_name[name] for name, metric in METRICS.items()]
+    parts = [*scalars, *(by_name[level] for level, *_ in _TABLES)]
+    number = len(calibration.values)
+    return Resampled(
+        np.concatenate([part.values.reshape(number, -1) for part in parts], axis=1),
+        # Rounded, and without a sign on zero: a floor of 0 should not read as -1e-18.
+        np.concatenate([np.ravel(part.floor) for part in parts]).round(12) + 0.0,
+    )
+
+
+def _definitions(counts: CellCounts) -> list[str]:
+    unequal = len(np.unique(counts.group_sizes)) > 1
+    return [
+        metric.definition + (_UNEQUAL_GROUPS if unequal and name == "bias_amplification" else "")
+        for name, metric in METRICS.items()
+    ]
+
+
+def _better(metric: str) -> str:
+    return METRICS[metric].better if metric in METRICS else "higher"
+
+
+def _distinct(units: np.ndarray, codes: np.ndarray, num_codes: int) -> np.ndarray:
+    """Count the distinct units of each code ``(num_codes,)``."""
+    return np.bincount(pd.unique(units * num_codes + codes) % num_codes, minlength=num_codes)

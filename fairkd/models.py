@@ -1,0 +1,284 @@
+"""Any timm network as a :class:`Network`: one forward pass gives logits, pooled features and feature maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import timm
+import torch
+from timm.layers.patch_embed import PatchEmbed
+from torch import Tensor, nn
+
+import fairkd.cifar_models  # noqa: F401  (registers the CIFAR networks with timm)
+from fairkd.config import resolve_path, suggest
+from fairkd.errors import ArtifactError, ParameterError
+
+Stem = Literal["auto", "small", "original"]
+
+#: Smallest side of the final feature map, in cells, that each ``stem`` setting guarantees.
+MINIMUM_MAP: dict[str, int] = {"auto": 2, "small": 4, "original": 1}
+
+
+class Outputs(NamedTuple):
+    """What a network computes for a batch.
+
+    ``logits (batch, classes)``, pooled ``features (batch, dim)``, ``maps (batch, channels, height, width)``.
+    """
+
+    logits: Tensor
+    features: Tensor
+    maps: Tensor
+
+
+class Network(nn.Module):
+    """A timm backbone with its input normalisation, so that saved weights need nothing else to be used.
+
+    The forward pass takes images ``(batch, 3, height, width)``, uint8 or float on the scale 0 to 1.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Outputs:
+        scaled = images.to(self.mean.dtype).div(255) if images.dtype == torch.uint8 else images
+        hidden = self.backbone.forward_features((scaled - self.mean) / self.std)  # type: ignore[operator]
+        features = self.backbone.forward_head(hidden, pre_logits=True)  # type: ignore[operator]
+        logits = self.backbone.get_classifier()(features)  # type: ignore[operator]
+        return Outputs(logits, features, self._as_maps(hidden))
+
+    def _as_maps(self, hidden: Tensor) -> Tensor:
+        """Bring tokens ``(batch, tokens, dim)`` and channels-last maps to ``(batch, dim, height, width)``."""
+        if hidden.ndim == 3:
+            tokens = hidden[:, int(getattr(self.backbone, "num_prefix_tokens", 0)) :]
+            side = math.isqrt(tokens.shape[1])
+            height, width = (side, side) if side * side == tokens.shape[1] else (tokens.shape[1], 1)
+            return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)
+        if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
+            return hidden.permute(0, 3, 1, 2)
+        return hidden
+
+    @property
+    def param_count(self) -> int:
+        """Number of trainable parameters."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+def check_model_name(name: str, parameter: str = "model") -> None:
+    """Raise unless timm (with fairkd's CIFAR networks) knows ``name``.
+
+    Raises:
+        ParameterError: names close matches and where the full list is.
+    """
+    if not timm.is_model(name):
+        raise ParameterError(
+            f"{parameter}={name!r} is not a network that timm {timm.__version__} knows: "
+            f"{suggest(name, timm.list_models())}see timm.list_models() for the {len(timm.list_models())} names"
+        )
+
+
+def create_model(
+    name: str,
+    num_classes: int,
+    *,
+    image_size: int = 32,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    stem: Stem = "auto",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int | None = None,
+) -> Network:
+    """Create a timm network that returns :class:`Outputs`.
+
+    Args:
+        name: any name of ``timm.list_models()``, or ``resnet8_cifar``, ``resnet20_cifar``, ``resnet56_cifar``,
+            ``wrn16_2_cifar``.
+        num_classes: number of classes, at least 2.
+        image_size: height and width of the images in pixels; decides how the stem is adapted.
+        pretrained: start from timm's pretrained weights (needs the network once).
+        weights: start from a local ``.safetensors`` or ``.pth`` file; a classifier of another size is left out.
+        stem: how many early strides are removed: ``auto`` until the final map is at least 2 x 2, ``small`` 4 x 4,
+            ``original`` none.
+        mean, std: the images' channel statistics on the scale 0 to 1; default: those of the pretrained weights.
+        seed: seed of the initial weights; default: torch's global generator.
+
+    Raises:
+        ParameterError: unknown name, weights that cannot be had or do not fit, or a network whose logits are not
+            a linear function of its pooled features.
+
+    Example:
+        >>> outputs = create_model("test_resnet", num_classes=10)(torch.rand(2, 3, 32, 32))
+        >>> tuple(outputs.logits.shape)
+        (2, 10)
+    """
+    check_model_name(name)
+    if num_classes < 2:
+        raise ParameterError(
+            f"num_classes={num_classes} is not allowed: a classifier needs at least 2 classes"
+        )
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        backbone = _create_backbone(name, num_classes, image_size, pretrained, MINIMUM_MAP[stem])
+    if not isinstance(backbone.get_classifier(), nn.Module):  # type: ignore[operator]
+        raise ParameterError(
+            f"{name!r} is not supported: it has several classifiers, fairkd needs exactly one"
+        )
+    cfg: dict[str, Any] = getattr(backbone, "pretrained_cfg", None) or {}
+    # Pretrained weights expect the statistics they were trained with.
+    if mean is None or std is None or pretrained:
+        mean, std = cfg.get("mean", (0.5, 0.5, 0.5)), cfg.get("std", (0.25, 0.25, 0.25))
+    network = Network(backbone, mean, std)
+    if weights is not None:
+        _load_weights(network, resolve_path(weights))
+    _adapt_stem(network, image_size, MINIMUM_MAP[stem])
+    _check_outputs(network, name, image_size)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _create_backbone(
+    name: str, num_classes: int, image_size: int, pretrained: bool, minimum_map: int
+) -> nn.Module:
+    options: dict[str, Any] = {"num_classes": num_classes, "pretrained": pretrained}
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is not None and cfg.fixed_input_size:
+        options["img_size"] = image_size
+    try:
+        backbone = timm.create_model(name, **options)
+        patches = _patch_embedding(backbone)
+        if "img_size" in options and patches and max(patches.patch_size) > image_size // minimum_map:
+            # Token networks fix their grid when they are made: smaller patches instead of smaller strides.
+            backbone = timm.create_model(name, patch_size=image_size // minimum_map, **options)
+        return backbone
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if not pretrained:
+            raise ParameterError(
+                f"timm cannot create {name!r} for {image_size}-pixel images: {reason}"
+            ) from error
+        raise ParameterError(
+            f"pretrained weights of {name!r} cannot be had ({type(error).__name__}: {reason}); "
+            "download them elsewhere and pass the file as weights"
+        ) from error
+
+
+def _patch_embedding(backbone: nn.Module) -> PatchEmbed | None:
+    return next((module for module in backbone.modules() if isinstance(module, PatchEmbed)), None)
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from ``.safetensors`` or, without unpickling code, from a ``.pth`` file.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or holds anything but tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtifactError(f"cannot read weights from {path}: {reason}") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ArtifactError(f"{path} does not hold a state dict (a mapping from names to tensors)")
+    return state
+
+
+def _load_weights(network: Network, path: Path) -> None:
+    """Load a state dict of a :class:`Network` or of its bare backbone; leave out a classifier of another size."""
+    state = load_state(path)
+    target: nn.Module = network if any(key.startswith("backbone.") for key in state) else network.backbone
+    own = target.state_dict()
+    head = {tensor.data_ptr() for tensor in network.backbone.get_classifier().state_dict().values()}  # type: ignore[operator]
+    unfit = [key for key, tensor in own.items() if key not in state or state[key].shape != tensor.shape]
+    missing = [key for key in unfit if own[key].data_ptr() not in head]
+    if missing:
+        raise ParameterError(
+            f"{path} does not fit the network: {len(missing)} of {len(own)} tensors are missing or have another "
+            f"shape, for example {missing[0]!r}"
+        )
+    target.load_state_dict({key: tensor if key in unfit else state[key] for key, tensor in own.items()})
+
+
+def _adapt_stem(network: Network, image_size: int, minimum: int) -> None:
+    """Remove the earliest strides until the final map has at least ``minimum`` cells a side.
+
+    Where a stride sits on one branch of a residual block, the branches no longer fit together; the strides that
+    follow are then removed as well until they do.
+    """
+    strided = [] if _patch_embedding(network.backbone) else _strided_modules(network, image_size)
+    while strided:
+        maps = _try_forward(network, image_size)
+        if maps is not None and min(maps.shape[2:]) >= min(minimum, image_size):
+            return
+        _remove_stride(network, strided.pop(0))
+
+
+def _strided_modules(network: Network, image_size: int) -> list[str]:
+    """Names of convolutions and pools with a stride, in the order in which they run."""
+    order: list[str] = []
+    hooks = [
+        module.register_forward_hook(lambda *_, name=name: order.append(name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and _stride(module) > 1
+    ]
+    if _try_forward(network, image_size) is None:
+        raise ParameterError(f"the network cannot process {image_size}-pixel images")
+    for hook in hooks:
+        hook.remove()
+    return order
+
+
+def _stride(module: nn.Module) -> int:
+    stride: Any = module.stride
+    return int(max(stride)) if isinstance(stride, tuple) else int(stride)
+
+
+def _remove_stride(network: Network, name: str) -> None:
+    module = network.get_submodule(name)
+    if isinstance(module, nn.Conv2d):
+        module.stride = (1, 1)
+    else:
+        network.set_submodule(name, nn.Identity())
+
+
+@torch.no_grad()
+def _try_forward(network: Network, image_size: int) -> Tensor | None:
+    """Return the maps of a dry forward pass, or ``None`` when the network's branches do not fit together."""
+    training = network.training
+    try:
+        outputs: Outputs = network.eval()(torch.zeros(1, 3, image_size, image_size))
+        return outputs.maps
+    except RuntimeError:
+        return None
+    finally:
+        network.train(training)
+
+
+@torch.no_grad()
+def _check_outputs(network: Network, name: str, image_size: int) -> None:
+    """The three outputs must belong together: timm's own logits equal classifier(features)."""
+    training = network.training
+    network.eval()
+    images = torch.linspace(0, 1, 3 * image_size**2).view(1, 3, image_size, image_size)
+    outputs = network(images)
+    reference = network.backbone((images - network.mean) / network.std)
+    network.train(training)
+    if not isinstance(reference, Tensor) or not torch.allclose(
+        outputs.logits, reference, atol=1e-4, rtol=1e-4
+    ):
+        raise ParameterError(
+            f"{name!r} is not supported: its logits are not its classifier applied to its pooled features"
+        )

@@ -1,0 +1,232 @@
+"""Sentences computed from results: what a notebook says is never something that a rerun could falsify."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairkd.data.audit import Audit
+from fairkd.data.splits import Splits
+from fairkd.evaluation import FEW_SAMPLES
+from fairkd.metrics import METRICS
+
+#: Cramér's V from which an association is called weak, moderate, strong; Cohen 1988's w for two groups.
+_STRENGTHS = ((0.1, "negligible"), (0.3, "weak"), (0.5, "moderate"), (np.inf, "strong"))
+
+
+def say(*sentences: str) -> None:
+    """Display sentences in a notebook, each on its own line; text from data is shown literally."""
+    from IPython.display import Markdown, display
+
+    display(Markdown("\n".join(f"- {_literal(sentence)}" for sentence in sentences)))
+
+
+def define(metrics: Iterable[str]) -> list[str]:
+    """Give each metric's definition and say which direction is better."""
+    return [
+        f"**{METRICS[name].title}** ({METRICS[name].better} is better): {METRICS[name].definition}"
+        for name in metrics
+    ]
+
+
+def describe_noise(evaluation: pd.DataFrame, metric: str = "recall_gap") -> list[str]:
+    """Say what each model's disparity would be from sampling alone, if it treated the groups alike."""
+    rows = evaluation[(evaluation["metric"] == metric) & (evaluation["class"] == "all")]
+    return [
+        f"{row['model']}: {METRICS[metric].title} {row['value']:.3f}; sampling alone would give about "
+        f"{row['noise_floor']:.3f} to a model of the same accuracy that treats the groups alike."
+        for row in rows[rows["group"] == "all"].to_dict("records")
+    ]
+
+
+def describe_counts(splits: Splits) -> list[str]:
+    """Say how many samples there are, and which class x group cells are small or empty."""
+    sizes = ", ".join(f"{len(images):,} {split}" for split, images in splits.items())
+    counts = splits.counts()
+    small = counts[counts["n"] < FEW_SAMPLES]
+    sentences = [
+        f"{splits.name}: {sizes} samples of {splits.num_classes} classes and {splits.num_groups} groups."
+    ]
+    for split, rows in small.groupby("split", sort=False):
+        cells = [f"{c} × {g} ({n})" for c, g, n in rows[["class", "group", "n"]].itertuples(index=False)]
+        shown = ", ".join(cells[:8]) + (f" and {len(cells) - 8} more" if len(cells) > 8 else "")
+        sentences.append(
+            f"In the {split} split {len(cells)} of {splits.num_classes * splits.num_groups} class × group cells "
+            f"hold fewer than {FEW_SAMPLES} samples: {shown}."
+        )
+    return sentences
+
+
+def describe_association(audit: Audit) -> list[str]:
+    """Say how strongly label and group go together in each split."""
+    rows = audit.association.pivot(index="split", columns="statistic", values="value")
+    sentences = []
+    for split in dict.fromkeys(audit.association["split"]):
+        v, share = rows.loc[split, "cramers_v"], rows.loc[split, "normalized_mutual_information"]
+        if np.isnan(v):
+            sentences.append(f"{split}: one class or one group only, so that no association can be computed.")
+            continue
+        strength = next(name for limit, name in _STRENGTHS if v < limit)
+        sentences.append(
+            f"{split}: Cramér's V is {v:.2f} ({strength}); the label gives away {100 * share:.0f} % of the "
+            "group's entropy."
+        )
+    return sentences
+
+
+def describe_predictability(row: Mapping[str, Any]) -> str:
+    """Say whether a linear probe reads the group from the pixels."""
+    value, low, high, chance = (float(row[name]) for name in ("balanced_accuracy", "low", "high", "chance"))
+    if np.isnan(value):
+        return "The group cannot be probed: one split holds a single group."
+    verdict = (
+        "the group can be read from the pixels, so a network can use it as a shortcut"
+        if low > chance
+        else "this probe does not read the group from the pixels; a stronger one might"
+    )
+    return (
+        f"A logistic regression on {row['source']} predicts {row['target']} with a balanced accuracy of "
+        f"{value:.3f} ({low:.3f} to {high:.3f}), chance being {chance:.3f}: {verdict}."
+    )
+
+
+def describe_history(history: pd.DataFrame, name: str) -> str:
+    """Say which epoch was kept and what it scored on validation data."""
+    row = history[history["selected"]].iloc[0]
+    gaps = history["validation_recall_gap"]
+    return (
+        f"{name}: epoch {row['epoch']:.0f} of {len(history)} was kept, with a validation accuracy of "
+        f"{row['validation_accuracy']:.3f} and a mean recall gap of {row['validation_recall_gap']:.3f} "
+        f"(over the epochs {gaps.min():.3f} to {gaps.max():.3f})."
+    )
+
+
+def describe_adversary(history: pd.DataFrame) -> list[str]:
+    """Say how well the adversary read the group at its best and at the end."""
+    if "adversary_balanced_accuracy" not in history:
+        return ["This student was trained without an adversary."]
+    accuracy, chance = history["adversary_balanced_accuracy"], float(history["chance"].iloc[-1])
+    last = float(accuracy.iloc[-1])
+    where = (
+        "close to chance"
+        if abs(last - chance) < 0.05
+        else "above chance"
+        if last > chance
+        else "below chance"
+    )
+    return [
+        f"The adversary's balanced accuracy over class × group cells was at most {accuracy.max():.3f} (epoch "
+        f"{history['epoch'].iloc[int(np.argmax(accuracy))]:.0f}) and {last:.3f} in the last epoch; chance is "
+        f"{chance:.3f}.",
+        f"At the end it is {where}; what this adversary cannot read, a stronger one may still read.",
+    ]
+
+
+def describe_temperature(calibration: float, temperature: float, entropies: pd.DataFrame) -> list[str]:
+    """Say what calibrates the teacher, and how far the groups' entropies are apart at the chosen temperature."""
+    rows = entropies[entropies["temperature"] == temperature].dropna(subset="entropy")
+    need = "softening" if calibration > 1 else "sharpening"
+    sentences = [
+        f"On validation data the teacher is best calibrated at T = {calibration:.2f}: its probabilities need {need}."
+    ]
+    if len(rows) > 1:
+        top, bottom = rows.loc[rows["entropy"].idxmax()], rows.loc[rows["entropy"].idxmin()]
+        overlap = top["low"] <= bottom["high"]
+        sentences.append(
+            f"At T = {temperature:g} the mean entropy is largest for {top['group']} ({top['entropy']:.3f} nats) and "
+            f"smallest for {bottom['group']} ({bottom['entropy']:.3f}); their intervals "
+            f"{'overlap' if overlap else 'do not overlap'}."
+        )
+    return sentences
+
+
+def choose_weight(table: pd.DataFrame, tolerance: float) -> float:
+    """Return the weight with the smallest recall gap among those within ``tolerance`` of the best accuracy.
+
+    Args:
+        table: rows ``adversary_weight, accuracy, recall_gap`` on validation data.
+        tolerance: accuracy that may be given up, [0, 1].
+    """
+    near = table[table["accuracy"] >= table["accuracy"].max() - tolerance]
+    return float(near.sort_values(["recall_gap", "adversary_weight"])["adversary_weight"].iloc[0])
+
+
+def describe_weights(table: pd.DataFrame, chosen: float, tolerance: float) -> list[str]:
+    """Say which weight the rule would choose on validation data, and whether the run uses it."""
+    best = choose_weight(table, tolerance)
+    row = table.set_index("adversary_weight").loc[best]
+    same = "the one this run uses" if best == chosen else f"not the one this run uses ({chosen:g})"
+    return [
+        f"Among the {len(table)} weights tried, the smallest validation recall gap within {tolerance:g} of the best "
+        f"accuracy is at weight {best:g} (accuracy {row['accuracy']:.3f}, recall gap {row['recall_gap']:.3f}): {same}."
+    ]
+
+
+#: What a supported rise, a supported fall, no settled sign, and no difference at all are called.
+_INFLATION = (
+    "Plain distillation **inflated** the teacher's bias",
+    "Plain distillation **lowered** the teacher's bias",
+    "Whether plain distillation changed the teacher's bias is **not settled** by these data",
+    "Plain distillation left the teacher's bias **unchanged**",
+)
+_REDUCTION = (
+    "The mitigation **raised** the distilled student's bias",
+    "The mitigation **reduced** the distilled student's bias",
+    "Whether the mitigation changed the distilled student's bias is **not settled** by these data",
+    "The mitigation left the distilled student's bias **unchanged**",
+)
+_ACCURACY = (
+    "With the mitigation accuracy **rose**",
+    "With the mitigation accuracy **fell**",
+    "Whether accuracy changed with the mitigation is **not settled** by these data",
+    "With the mitigation accuracy is **unchanged**",
+)
+
+
+def conclude(inflation: pd.DataFrame, reduction: pd.DataFrame, disparity: str = "recall_gap") -> list[str]:
+    """Answer the report's questions: did distillation inflate the bias, did the mitigation reduce it, at what cost?
+
+    Args:
+        inflation: the comparison of plain KD with the teacher.
+        reduction: the comparison of the mitigated student with plain KD.
+        disparity: the metric that stands for the bias.
+    """
+    questions = (
+        (_INFLATION, inflation, disparity),
+        (_REDUCTION, reduction, disparity),
+        (_ACCURACY, reduction, "accuracy"),
+    )
+    sentences = []
+    for words, table, metric in questions:
+        rows = table[(table["class"] == "all") & (table["group"] == "all") & (table["metric"] == metric)]
+        row = rows.iloc[0]
+        sentences.append(f"{words[_outcome(row)]}: {_difference(row)}.")
+    return sentences
+
+
+def _outcome(row: Mapping[str, Any]) -> int:
+    """0 for a supported rise, 1 for a supported fall, 2 where the sign is open, 3 for no difference at all."""
+    if row["value"] == row["low"] == row["high"] == 0:
+        return 3
+    if not row["supported"]:
+        return 2
+    return 0 if row["value"] > 0 else 1
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    difference, low, high = (f"{row[name]:+.3f}".replace("-", "−") for name in ("value", "low", "high"))
+    return (
+        f"{METRICS[row['metric']].title} {row['baseline_value']:.3f} to {row['model_value']:.3f}, paired difference "
+        f"{difference} ({100 * row['confidence']:g} % interval {low} to {high})"
+    )
+
+
+def _literal(sentence: str) -> str:
+    """Escape what Markdown or HTML would interpret, but keep ``**bold**``."""
+    escaped = re.sub(r"([\\`_\[\]|~#$])", r"\\\1", html.escape(sentence, quote=False))
+    return re.sub(r"(?<!\*)\*(?!\*)", r"\\*", escaped)

@@ -1,0 +1,212 @@
+"""``Predictions``: one row a sample, from any model; what every metric, table and plot is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fairkd.errors import ArtifactError, DataError
+from fairkd.store import write_atomic
+
+COLUMNS = ("index", "unit", "split", "label", "group", "prediction")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's predictions on one split, checked when they are made.
+
+    ``frame`` has one row a sample and the columns ``index`` (stable id of the sample), ``unit`` (samples
+    that show the same source item, for example one scan in two tints, share it: intervals resample units),
+    ``split``, the categoricals ``label``, ``group`` and ``prediction``, and ``probability_0`` to
+    ``probability_<classes-1>`` in the order of the label's categories, which are the prediction's too.
+
+    Raises:
+        DataError: a column is missing, not categorical, or has missing values; or a probability is not
+            finite.
+    """
+
+    frame: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        _require(self.frame, COLUMNS)
+        for name in COLUMNS:
+            if self.frame[name].isna().any():
+                raise DataError(
+                    f"predictions: the column {name} lacks {self.frame[name].isna().sum()} values"
+                )
+        for name in ("label", "group", "prediction"):
+            if not isinstance(self.frame[name].dtype, pd.CategoricalDtype):
+                kind = self.frame[name].dtype
+                raise DataError(f"predictions: the column {name} has type {kind}; allowed: categorical")
+        if list(self.frame["prediction"].cat.categories) != list(self.frame["label"].cat.categories):
+            raise DataError("predictions: the columns label and prediction need the same categories")
+        _require(self.frame, self._probability_names)
+        diverged = self.frame["index"][~np.isfinite(self.probabilities).all(axis=1)]
+        if len(diverged):
+            raise DataError(
+                f"predictions: {len(diverged)} of {len(self)} samples have probabilities that are not finite, "
+                f"the first with index {diverged.iloc[0]}; did the training diverge?"
+            )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        *,
+        labels: np.ndarray,
+        groups: np.ndarray,
+        probabilities: np.ndarray,
+        class_names: Sequence[str],
+        group_names: Sequence[str],
+        index: np.ndarray | None = None,
+        unit: np.ndarray | None = None,
+        split: str = "test",
+    ) -> Predictions:
+        """Build from integer codes ``(n,)`` and probabilities ``(n, classes)``.
+
+        The prediction is the likeliest class.
+        taken.
+
+        Raises:
+            DataError: codes, names and probabilities do not fit each other.
+        """
+        n = len(labels)
+        if probabilities.shape != (n, len(class_names)):
+            raise DataError(
+                f"predictions: probabilities have shape {probabilities.shape}; "
+                f"{n} labels and {len(class_names)} class names allow ({n}, {len(class_names)})"
+            )
+        index = np.arange(n) if index is None else index
+        try:
+            columns = {
+                "index": index,
+                "unit": index if unit is None else unit,
+                "split": pd.Categorical([split] * n),
+                "label": pd.Categorical.from_codes(labels, list(class_names)),
+                "group": pd.Categorical.from_codes(groups, list(group_names)),
+                "prediction": pd.Categorical.from_codes(probabilities.argmax(axis=1), list(class_names)),
+                **{f"probability_{c}": probabilities[:, c] for c in range(len(class_names))},
+            }
+            frame = pd.DataFrame(columns)
+        except ValueError as error:
+            raise DataError(f"predictions: {error}") from error
+        return cls(frame)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes, in the order of the probability columns."""
+        return [str(name) for name in self.frame["label"].cat.categories]
+
+    @property
+    def group_names(self) -> list[str]:
+        """The groups; a group without samples keeps its place."""
+        return [str(name) for name in self.frame["group"].cat.categories]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Integer labels ``(n,)``."""
+        return np.asarray(self.frame["label"].cat.codes, dtype=np.int64)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Integer groups ``(n,)``."""
+        return np.asarray(self.frame["group"].cat.codes, dtype=np.int64)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Integer predictions ``(n,)``."""
+        return np.asarray(self.frame["prediction"].cat.codes, dtype=np.int64)
+
+    @property
+    def units(self) -> np.ndarray:
+        """Source item of each sample ``(n,)``."""
+        return np.asarray(self.frame["unit"])
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Class probabilities ``(n, classes)``."""
+        return np.asarray(self.frame[self._probability_names])
+
+    def to_parquet(self, path: Path) -> None:
+        """Write the frame, types included, whole or not at all.
+
+        Raises:
+            ArtifactError: the file cannot be written.
+        """
+        write_atomic(path, lambda temporary: self.frame.to_parquet(temporary, index=False))
+
+    @classmethod
+    def from_parquet(cls, path: Path) -> Predictions:
+        """Read what :meth:`to_parquet` wrote.
+
+        Raises:
+            ArtifactError: the file is missing or is not parquet.
+            DataError: the table in it is not one of predictions.
+        """
+        try:
+            frame = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"cannot read predictions from {path}: {error}") from error
+        return cls(frame)
+
+    @property
+    def _probability_names(self) -> list[str]:
+        return [f"probability_{c}" for c in range(len(self.class_names))]
+
+
+def align(models: Mapping[str, Predictions]) -> dict[str, Predictions]:
+    """Sort each model's rows by index and check that all cover the same samples.
+
+    Raises:
+        DataError: no samples; or other samples, classes, groups, labels or units in one model than in
+            another.
+    """
+    ordered = {}
+    for name, one in models.items():
+        if not len(one):
+            raise DataError(f"the predictions of {name!r} hold no samples")
+        order = np.argsort(one.frame["index"].to_numpy(), kind="stable")
+        ordered[name] = Predictions(one.frame.iloc[order].reset_index(drop=True))
+    names = list(ordered)
+    for name in names[1:]:
+        _check_same_samples(names[0], ordered[names[0]], name, ordered[name])
+    return ordered
+
+
+def _check_same_samples(first: str, left: Predictions, second: str, right: Predictions) -> None:
+    place = f"models {first!r} and {second!r} cannot be compared"
+    for what, names in (("classes", "class_names"), ("groups", "group_names")):
+        if getattr(left, names) != getattr(right, names):
+            raise DataError(f"{place}: their {what} are {getattr(left, names)} and {getattr(right, names)}")
+    indices = [pd.Index(one.frame["index"]) for one in (left, right)]
+    for name, index in zip((first, second), indices, strict=True):
+        if index.has_duplicates:
+            raise DataError(
+                f"{place}: index {index[index.duplicated()][0]} occurs more than once in {name!r}"
+            )
+    for name, index, other in ((first, *indices), (second, *reversed(indices))):
+        only = index.difference(other)
+        if len(only):
+            raise DataError(
+                f"{place}: {len(only)} samples are only in {name!r}, the first with index {only[0]}"
+            )
+    for column in ("label", "group", "unit"):
+        differs = (left.frame[column].astype(object) != right.frame[column].astype(object)).to_numpy()
+        if differs.any():
+            row = int(differs.argmax())
+            raise DataError(
+                f"{place}: the {column} of the sample with index {indices[0][row]} is "
+                f"{left.frame[column][row]} in {first!r} and {right.frame[column][row]} in {second!r}"
+            )
+
+
+def _require(frame: pd.DataFrame, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise DataError(f"predictions lack the columns {', '.join(missing)}; needed: {', '.join(names)}")

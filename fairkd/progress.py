@@ -1,0 +1,90 @@
+"""Progress bars that suit where the code runs: terminal, notebook, or a notebook run without anyone watching.
+
+The pipeline sets ``FAIRKD_PROGRESS_FILE`` for its kernels: progress then goes to that file, from which the
+command line draws its display, and the executed notebook stays clean.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PROGRESS_FILE = "FAIRKD_PROGRESS_FILE"
+_SECONDS_BETWEEN_WRITES = 0.2
+
+
+def is_headless() -> bool:
+    """Whether nobody can move a widget: under the pipeline, nbval or continuous integration.
+
+    ``FAIRKD_HEADLESS=1`` or ``=0`` decides it by hand, for example for plain papermill.
+    """
+    decided = os.environ.get("FAIRKD_HEADLESS")
+    if decided is not None:
+        return decided not in ("", "0")
+    return any(os.environ.get(name) for name in (PROGRESS_FILE, "PYTEST_CURRENT_TEST", "CI"))
+
+
+class ProgressBar:
+    """A progress bar with a description and values beside it (``update(accuracy=0.9)``)."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self.description, self.total, self.done = description, total, 0
+        self._path = os.environ.get(PROGRESS_FILE)
+        self._written = 0.0
+        self._bar: Any = None
+        if self._path is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, desc=description, leave=False)
+
+    def update(self, steps: int = 1, **values: float | str) -> None:
+        """Advance by ``steps`` and show ``values``."""
+        self.done += steps
+        if self._bar is not None:
+            self._bar.set_postfix(values, refresh=False)
+            self._bar.update(steps)
+        elif self._path is not None:
+            self._write(self._path, values)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, path_name: str, values: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if now - self._written < _SECONDS_BETWEEN_WRITES and self.done < self.total:
+            return
+        self._written = now
+        path = Path(path_name)
+        state = {"description": self.description, "done": self.done, "total": self.total, "values": values}
+        temporary = path.with_suffix(".tmp")
+        try:
+            temporary.write_text(json.dumps(state, default=str), encoding="utf-8")
+            temporary.replace(path)
+        except OSError:
+            # The display is a courtesy: a full disk must not stop a training for it.
+            self._path = None
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Iterate over ``items`` with a progress bar."""
+    with ProgressBar(description, total) as bar:
+        for item in items:
+            yield item
+            bar.update()

@@ -1,0 +1,157 @@
+"""One self-contained ``report.html`` from a run folder: it opens offline and loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from fairkd.config import Experiment
+from fairkd.errors import ArtifactError
+from fairkd.report.summary import capital, differences, read_metrics, table
+from fairkd.run_state import read_status
+from fairkd.store import read_json, write_atomic
+
+REPORT = "report.html"
+_TEMPLATES = Path(__file__).parent / "templates"
+#: plotly draws these with WebGL and compiles its shaders' wrappers at run time.
+_COMPILING_TRACES = frozenset({"parcoords", "scattergl", "scatterpolargl", "splom"})
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write ``report.html`` from what the run folder holds, and return its path.
+
+    The page depends on nothing but these files: the same run gives the same bytes. A run that is not finished
+    gives a report of what there is, which says so.
+
+    Raises:
+        ArtifactError: there is no executed notebook, or a file of the run is damaged.
+    """
+    notebooks = sorted(run_folder.glob("[0-9][0-9]_*.ipynb"))
+    if not notebooks:
+        raise ArtifactError(f"{run_folder} holds no executed notebook; `fairkd run` makes them")
+    html = _page(run_folder, notebooks)
+    path = run_folder / REPORT
+    write_atomic(path, lambda temporary: temporary.write_text(html, encoding="utf-8", newline="\n"))
+    return path
+
+
+def _page(run_folder: Path, notebooks: list[Path]) -> str:
+    import jinja2
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    from fairkd.report.cells import ChapterRenderer
+
+    renderer = ChapterRenderer(notebooks)
+    chapters = renderer.chapters()
+    scripts = [get_plotlyjs()] * (renderer.figures > 0) + [_asset("page.js")]
+    environment = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+    )
+    return environment.get_template("page.html.j2").render(
+        name=run_folder.name,
+        notice=_notice(run_folder),
+        chapters=chapters,
+        repeated=_repeated([{heading.text for heading in chapter.headings} for chapter in chapters]),
+        figures=renderer.figures,
+        css=Markup(_asset("page.css")),
+        scripts=[Markup(script) for script in scripts],
+        policy=_policy(scripts, compiles=bool(renderer.trace_types & _COMPILING_TRACES)),
+        **_results(read_metrics(run_folder)),
+        **_setting(run_folder),
+    )
+
+
+def _repeated(headings: list[set[str]]) -> set[str]:
+    """Return the headings that every chapter has ("Parameters", "References"): the contents list omits them."""
+    return set.intersection(*headings) if len(headings) > 1 else set()
+
+
+def _asset(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: list[str], *, compiles: bool) -> str:
+    """Return the content security policy: no request at all, no script but ours, known by their hashes."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    sources = " ".join([f"'sha256-{digest}'" for digest in digests] + ["'unsafe-eval'"] * compiles)
+    return (
+        "default-src 'none'; img-src data: blob:; font-src data:; style-src 'unsafe-inline'; "
+        f"script-src {sources}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _notice(run_folder: Path) -> str:
+    """Say what is missing from an unfinished run, or nothing."""
+    status = read_status(run_folder)
+    for name, step in status.get("steps", {}).items():
+        if step.get("state") in ("failed", "interrupted"):
+            return f"This run is not finished: {name} {step['state']} ({step.get('error')})"
+    return ""
+
+
+def _results(metrics: dict[str, Any]) -> dict[str, Any]:
+    from fairkd.plots.theme import model_styles
+
+    headline = table(metrics)
+    styles = model_styles(headline.models)
+    return {
+        "findings": [str(finding) for finding in metrics.get("findings", [])],
+        "headline": headline,
+        "differences": differences(metrics),
+        "all_metrics": table(metrics, None),
+        "colors": [styles[name].color for name in headline.models],
+    }
+
+
+def _setting(run_folder: Path) -> dict[str, Any]:
+    """Return how the run was made, from ``experiment.json``; empty for notebooks that were run by hand."""
+    path = run_folder / "experiment.json"
+    description: dict[str, Any] = read_json(path) if path.is_file() else {}
+    values: dict[str, Any] = description.get("parameters", {})
+    parameters = [_parameter(name, value) for name, value in values.items()]
+    environment: dict[str, Any] = description.get("environment", {})
+    versions = {"Python": environment.get("python"), **environment.get("packages", {})}
+    return {
+        "subtitle": _subtitle(values),
+        "parameters": parameters,
+        "command": description.get("command", ""),
+        "data_fingerprint": str(description.get("data_fingerprint", "")),
+        "versions": [(name, version or "not installed") for name, version in versions.items() if description],
+        "machine": environment.get("platform", ""),
+    }
+
+
+def _parameter(name: str, value: Any) -> dict[str, Any]:
+    """Return a row of the parameters' table; one that this version does not know counts as changed."""
+    if name not in Experiment.model_fields:
+        return {"name": name, "value": _shown(value), "default": "", "meaning": "", "changed": True}
+    default = Experiment.default(name)
+    differs = value != (list(default) if isinstance(default, tuple) else default)
+    return {
+        "name": name,
+        "value": _shown(value),
+        "default": _shown(default),
+        "meaning": capital(Experiment.model_fields[name].description or ""),
+        "changed": differs and name not in Experiment.names(["run"]),
+    }
+
+
+def _subtitle(values: dict[str, Any]) -> list[str]:
+    names = ("dataset", "teacher", "student", "distiller", "mitigation", "seed")
+    if any(name not in values for name in names):
+        return []
+    dataset, teacher, student, distiller, mitigation, seed = (str(values[name]) for name in names)
+    return [dataset, f"{teacher} → {student}", f"{distiller} + {mitigation}", f"seed {seed}"]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value) or "none"
+    return "–" if value is None else str(value)

@@ -1,0 +1,111 @@
+"""The tables of a finished run: ``metrics.json``, ``predictions.parquet`` and ``efficiency.csv``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fairkd.config import Experiment
+from fairkd.data.audit import Audit
+from fairkd.data.splits import Splits
+from fairkd.efficiency import measure
+from fairkd.evaluation import compare, summarize
+from fairkd.narrative import conclude
+from fairkd.predictions import Predictions
+from fairkd.recipes import TrainedModel
+from fairkd.store import write_atomic, write_json
+from fairkd.tables import overall
+
+#: (model, baseline): what distillation changed, and what the mitigation changed.
+COMPARISONS = (
+    ("student_kd", "teacher"),
+    ("student_fair", "student_kd"),
+    ("student_fair", "teacher"),
+    ("student_scratch", "teacher"),
+    ("student_kd", "student_scratch"),
+)
+#: Columns that do not depend on how fast the machine is today.
+_COSTS = ("param_count", "macs", "weights_mb")
+
+
+def bootstrap_options(experiment: Experiment) -> dict[str, Any]:
+    """Return the arguments that every evaluation of one experiment shares."""
+    return {"replicates": experiment.bootstrap_replicates, "confidence": experiment.confidence}
+
+
+def save_audit(experiment: Experiment, splits: Splits, audit: Audit) -> Path:
+    """Write the audit's tables and the data's facts to ``audit.json`` in the run's folder."""
+    content = {
+        "dataset": splits.name,
+        "fingerprint": splits.fingerprint,
+        "facts": splits.facts,
+        **{name: table.to_dict("records") for name, table in vars(audit).items()},
+    }
+    path = experiment.run_folder / "audit.json"
+    write_json(path, content)
+    return path
+
+
+def save_models(
+    experiment: Experiment, name: str, models: Mapping[str, TrainedModel], evaluation: pd.DataFrame
+) -> Path:
+    """Write which artefacts hold some models, and their headline numbers, to the run's folder."""
+    columns = ["metric", "value", "low", "high"]
+    content = {
+        model: {
+            "artifact": trained.folder.name,
+            "metrics": overall(evaluation[evaluation["model"] == model])[columns].to_dict("records"),
+        }
+        for model, trained in models.items()
+    }
+    path = experiment.run_folder / name
+    write_json(path, content)
+    return path
+
+
+def run_findings(predictions: Mapping[str, Predictions], experiment: Experiment) -> list[str]:
+    """Return the conclusions as plain sentences: what distillation changed, then what the mitigation changed."""
+    options = bootstrap_options(experiment)
+    tables = [
+        compare({name: predictions[name] for name in (baseline, model)}, **options)
+        for model, baseline in COMPARISONS[:2]
+    ]
+    return [sentence.replace("**", "") for sentence in conclude(*tables)]
+
+
+def efficiency(models: Mapping[str, TrainedModel], splits: Splits) -> pd.DataFrame:
+    """Return a row a model: parameters, MACs, file size, latency, throughput, and the device of the times."""
+    size = min(splits.image_size)
+    rows = [
+        {"model": name, **measure(trained.model, size, trained.folder / "model.safetensors")}
+        for name, trained in models.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def save_results(experiment: Experiment, models: Mapping[str, TrainedModel], costs: pd.DataFrame) -> Path:
+    """Write the run's tables into its folder and return ``metrics.json``'s path.
+
+    ``metrics.json`` holds no times, so that the same experiment writes the same bytes; times are in
+    ``efficiency.csv``.
+
+    Args:
+        experiment: parameters.
+        models: by role, as in :data:`fairkd.recipes.ROLES`.
+        costs: what :func:`efficiency` returned.
+    """
+    predictions = {name: trained.predictions for name, trained in models.items()}
+    folder = experiment.run_folder
+    frames = [one.frame.assign(model=name) for name, one in predictions.items()]
+    table = pd.concat(frames, ignore_index=True).astype({"model": "category"})
+    write_atomic(folder / "predictions.parquet", lambda path: table.to_parquet(path, index=False))
+    write_atomic(folder / "efficiency.csv", lambda path: costs.to_csv(path, index=False))
+    summary = summarize(predictions, COMPARISONS, **bootstrap_options(experiment))
+    summary["efficiency"] = {row["model"]: {k: row[k] for k in _COSTS} for row in costs.to_dict("records")}
+    summary["findings"] = run_findings(predictions, experiment)
+    summary["experiment"] = experiment.model_dump(exclude={"output_dir", "run_name", "device"})
+    write_json(folder / "metrics.json", summary)
+    return folder / "metrics.json"

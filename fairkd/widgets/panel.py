@@ -1,0 +1,61 @@
+"""What the panels share: static when nobody can move a slider, the reproducing command, updating a figure."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from fairkd.progress import is_headless
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+class Panel:
+    """A widget in JupyterLab, a static figure anywhere else."""
+
+    def static(self) -> go.Figure:
+        """Return the panel's present state as a figure that needs no kernel."""
+        raise NotImplementedError
+
+    def widget(self) -> Any:
+        """Return the ipywidgets panel."""
+        raise NotImplementedError
+
+    @property
+    def command(self) -> str:
+        """The shell command that reproduces the panel's present state."""
+        raise NotImplementedError
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import HTML, display
+
+        if is_headless():
+            display(self.static())
+            display(HTML(command_html(self.command)))
+        else:
+            display(self.widget())
+
+
+def command_html(command: str) -> str:
+    """Return the command as one line of HTML."""
+    return f"<p>Reproduce with <code>{html.escape(command)}</code></p>"
+
+
+def refresh(widget: Any, figure: go.Figure) -> None:
+    """Make a ``FigureWidget`` show another figure, keeping its traces where their number is the same."""
+    with widget.batch_update():
+        if len(widget.data) == len(figure.data):
+            for old, new in zip(widget.data, figure.data, strict=True):
+                _replace(old, new)
+        else:
+            widget.data = []
+            widget.add_traces(list(figure.data))
+        _replace(widget.layout, figure.layout)
+
+
+def _replace(old: Any, new: Any) -> None:
+    """Give ``old`` the properties of ``new``; what ``new`` lacks, such as the axes of a panel less, goes."""
+    properties = new.to_plotly_json()
+    gone = {name: None for name in old.to_plotly_json() if name not in properties and name != "uid"}
+    old.update({**gone, **properties}, overwrite=True)

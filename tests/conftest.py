@@ -1,0 +1,60 @@
+"""Fixtures that several folders of tests share: tiny data and experiments that train in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fairkd.config import Experiment
+from fairkd.data.splits import ImageSet, Splits
+
+# Networks this small gain nothing from a second thread, and on a busy machine they wait for it.
+torch.set_num_threads(1)
+
+
+def make_image_set(rng: np.random.Generator, n: int, classes: int, groups: int, size: int) -> ImageSet:
+    """Images whose brightness in one quadrant shows the class and whose colour shows the group."""
+    labels, colours = np.arange(n) % classes, (np.arange(n) // classes) % groups
+    images = rng.integers(0, 60, (n, size, size, 3), dtype=np.uint8)
+    half = size // 2
+    for row, (label, group) in enumerate(zip(labels, colours, strict=True)):
+        y, x = half * (label // 2 % 2), half * (label % 2)
+        images[row, y : y + half, x : x + half, group] += 150
+    index = np.arange(n)
+    return ImageSet(images, labels.astype(np.int64), colours.astype(np.int64), index, index)
+
+
+@pytest.fixture
+def tiny_splits() -> Splits:
+    """Three classes, two groups, 16-pixel images; 48 + 24 + 24 samples."""
+    rng = np.random.default_rng(0)
+    parts = [make_image_set(rng, n, classes=3, groups=2, size=16) for n in (48, 24, 24)]
+    return Splits(
+        name="tiny",
+        train=parts[0],
+        validation=parts[1],
+        test=parts[2],
+        class_names=("a", "b", "c"),
+        group_names=("red", "green"),
+        label_name="shape",
+        group_name="colour",
+        fingerprint="tiny",
+        augmentation="crop",
+    )
+
+
+@pytest.fixture
+def tiny_experiment(tmp_path: Path) -> Experiment:
+    """Networks and epochs small enough for a test."""
+    return Experiment(
+        teacher="resnet8_cifar",
+        student="resnet8_cifar",
+        teacher_epochs=2,
+        student_epochs=3,
+        batch_size=16,
+        bootstrap_replicates=100,
+        output_dir=str(tmp_path),
+    )

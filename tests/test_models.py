@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fairkd.errors import ArtifactError, ParameterError
+from fairkd.models import check_model_name, create_model
+
+FAMILIES = [
+    "test_resnet",
+    "resnet10t",
+    "efficientnet_b0",
+    "mobilenetv3_small_050",
+    "regnetx_002",
+    "convnext_atto",
+    "test_vit",
+    "resnet8_cifar",
+    "resnet20_cifar",
+    "wrn16_2_cifar",
+]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_one_forward_gives_consistent_logits_features_and_maps(name):
+    network = create_model(name, 7, seed=0).eval()
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        outputs = network(images)
+        reference = network.backbone((images / 255 - network.mean) / network.std)
+    assert outputs.logits.shape == (3, 7)
+    assert outputs.features.ndim == 2 and outputs.maps.ndim == 4
+    torch.testing.assert_close(outputs.logits, reference)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("stem", "cells"), [("auto", 2), ("small", 4)])
+def test_stem_keeps_a_map_of_small_images(name, stem, cells):
+    maps = create_model(name, 2, image_size=32, stem=stem)(torch.rand(2, 3, 32, 32)).maps
+    assert min(maps.shape[2:]) >= cells
+
+
+def test_original_stem_is_timm_s_own():
+    network = create_model("resnet10t", 2, image_size=32, stem="original")
+    assert network(torch.rand(2, 3, 32, 32)).maps.shape[2:] == (1, 1)
+
+
+def test_float_and_uint8_images_give_the_same_outputs():
+    network = create_model("resnet8_cifar", 3, seed=1).eval()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images).logits, network(images / 255).logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "million"), [("resnet8_cifar", 0.08), ("resnet20_cifar", 0.27), ("resnet56_cifar", 0.86)]
+)
+def test_cifar_resnets_have_the_published_sizes(name, million):
+    assert create_model(name, 10).param_count / 1e6 == pytest.approx(million, abs=0.005)
+
+
+def test_seed_determines_the_initial_weights_and_leaves_torch_s_generator_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one, two, other = (create_model("resnet8_cifar", 2, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(one.backbone.fc.weight, two.backbone.fc.weight)
+    assert not torch.equal(one.backbone.fc.weight, other.backbone.fc.weight)
+
+
+def contiguous(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+
+
+def test_local_weights_load_and_a_classifier_of_another_size_is_left_out(tmp_path: Path):
+    source = create_model("resnet8_cifar", 5, seed=1)
+    save_file(contiguous(source.backbone), tmp_path / "bare.safetensors")
+    torch.save({"state_dict": source.backbone.state_dict()}, tmp_path / "bare.pth")
+    save_file(contiguous(source), tmp_path / "whole.safetensors")
+    for file in ("bare.safetensors", "bare.pth", "whole.safetensors"):
+        loaded = create_model("resnet8_cifar", 3, weights=tmp_path / file, seed=2)
+        assert torch.equal(loaded.backbone.stem.weight, source.backbone.stem.weight)
+        assert loaded.backbone.fc.weight.shape == (3, 64)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path):
+    save_file(contiguous(create_model("resnet20_cifar", 2)), tmp_path / "other.safetensors")
+    with pytest.raises(ParameterError, match=r"does not fit the network: .* for example"):
+        create_model("wrn16_2_cifar", 2, weights=tmp_path / "other.safetensors")
+
+
+def test_a_pickle_that_runs_code_is_not_unpickled(tmp_path: Path):
+    class Payload:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "owned",))
+
+    torch.save({"weight": Payload()}, tmp_path / "bad.pth")
+    with pytest.raises(ArtifactError, match="cannot read weights"):
+        create_model("resnet8_cifar", 2, weights=tmp_path / "bad.pth")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_unknown_name_suggests_a_close_one():
+    with pytest.raises(ParameterError, match=r"teacher='resnet9000' .* did you mean 'resnet"):
+        check_model_name("resnet9000", "teacher")
+
+
+def test_a_network_with_several_classifiers_is_refused():
+    with pytest.raises(ParameterError, match="several classifiers"):
+        create_model("levit_128s", 2, image_size=224)
+
+
+def test_pretrained_weights_that_do_not_exist_name_the_way_out():
+    with pytest.raises(ParameterError, match=r"cannot be had .* pass the file as weights"):
+        create_model("resnet8_cifar", 2, pretrained=True)

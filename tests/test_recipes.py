@@ -1,0 +1,444 @@
+"""The shared sequences: what is trained, what is found again, and what stops before any training."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from full_disk import full_disk
+from safetensors.torch import save_file
+
+from fairkd.config import Experiment
+from fairkd.data.splits import ImageSet
+from fairkd.errors import ArtifactError, DataError, ParameterError
+from fairkd.inference import predict
+from fairkd.models import create_model
+from fairkd.recipes import (
+    ROLES,
+    TrainedModel,
+    _Recipe,
+    check_experiment,
+    distill_student,
+    is_trained,
+    load_splits,
+    train_student_alone,
+    train_students,
+    train_teacher,
+)
+from fairkd.store import read_json
+from fairkd.training import Trainer
+from fairkd.training.checkpoint import Checkpoint
+
+# So few steps rarely suffice to predict more than one class.
+pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+
+
+@pytest.fixture
+def fits(monkeypatch) -> list[str]:
+    """The trainings that took place, by what their progress bar says."""
+    descriptions: list[str] = []
+    fit = Trainer.fit
+
+    def recorded(self: Trainer) -> pd.DataFrame:
+        descriptions.append(self.description)
+        return fit(self)
+
+    monkeypatch.setattr(Trainer, "fit", recorded)
+    return descriptions
+
+
+def train_all(experiment: Experiment, splits) -> dict[str, TrainedModel]:
+    teacher = train_teacher(experiment, splits)
+    return {"teacher": teacher, **train_students(experiment, teacher, splits)}
+
+
+def files_of(model: TrainedModel) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in model.folder.iterdir()}
+
+
+# What is found again
+
+
+def test_another_adversary_weight_trains_one_student_and_touches_nothing_else(
+    tiny_experiment, tiny_splits, fits
+):
+    first = train_all(tiny_experiment, tiny_splits)
+    assert tuple(first) == ROLES
+    assert fits == ["teacher", "student scratch", "student kd", "student fair"]
+    before = {role: files_of(model) for role, model in first.items()}
+    fits.clear()
+    second = train_all(tiny_experiment.replace(adversary_weight=7), tiny_splits)
+    assert fits == ["student fair"]
+    assert {role: files_of(model) for role, model in first.items()} == before
+    same = [role for role in ROLES if second[role].folder == first[role].folder]
+    assert same == ["teacher", "student_scratch", "student_kd"]
+    fits.clear()
+    third = train_all(tiny_experiment, tiny_splits)
+    assert fits == []
+    for role in ROLES:
+        pd.testing.assert_frame_equal(third[role].predictions.frame, first[role].predictions.frame)
+        pd.testing.assert_frame_equal(third[role].history, first[role].history)
+
+
+_KD = ["student_kd", "student_fair"]
+#: Which artefacts another value of a parameter changes. Data count by their content, not by parameters.
+CHANGES: list[tuple[list[str], dict[str, Any]]] = [
+    (
+        list(ROLES),
+        {
+            "seed": 1,
+            "augmentation": "none",
+            "batch_size": 17,
+            "optimizer": "sgd",
+            "learning_rate": 0.5,
+            "weight_decay": 0.5,
+            "warmup_epochs": 3,
+            "label_smoothing": 0.5,
+            "patience": 3,
+            "selection": "last",
+            "selection_tolerance": 0.5,
+            "stem": "small",
+        },
+    ),
+    (
+        ["teacher", *_KD],
+        {
+            "teacher": "resnet20_cifar",
+            "teacher_epochs": 99,
+            "teacher_pretrained": True,
+            "teacher_weights": "{weights}",
+        },
+    ),
+    (
+        ["student_scratch", *_KD],
+        {
+            "student": "resnet20_cifar",
+            "student_epochs": 99,
+            "student_pretrained": True,
+            "student_weights": "{weights}",
+        },
+    ),
+    (_KD, {"distiller": "dkd", "temperature": 9, "distill_weight": 9, "task_weight": 9}),
+    (
+        ["student_fair"],
+        {
+            "mitigation": "projection",
+            "adversary_weight": 9,
+            "adversary_input": "logits",
+            "adversary_sees_label": False,
+            "adversary_balanced": False,
+            "adversary_penalty": 9,
+            "adversary_learning_rate": 0.5,
+            "adversary_hidden": 9,
+        },
+    ),
+    (
+        [],
+        {
+            "dataset": "image-folder",
+            "data_root": "elsewhere",
+            "csv": "x.csv",
+            "path_column": "file",
+            "label_column": "kind",
+            "group_column": "who",
+            "split_column": "part",
+            "bias": "tint",
+            "skew": 0.7,
+            "image_size": 64,
+            "adversary_weights": [9],
+            "bootstrap_replicates": 999,
+            "confidence": 0.5,
+            "run_name": "other",
+            "device": "cpu",
+        },
+    ),
+]
+
+
+def folders(experiment: Experiment, splits) -> dict[str, Path]:
+    recipe = _Recipe(experiment, splits)
+    teacher = SimpleNamespace(folder=recipe.folder("teacher", None).path)
+    return {role: recipe.folder(role, teacher).path for role in ROLES}
+
+
+def changed_roles(one: dict[str, Path], other: dict[str, Path]) -> list[str]:
+    return [role for role in ROLES if one[role] != other[role]]
+
+
+def test_each_parameter_changes_exactly_the_artefacts_that_it_determines(
+    tiny_experiment, tiny_splits, tmp_path
+):
+    named = [name for _, values in CHANGES for name in values]
+    assert sorted([*named, "output_dir"]) == sorted(Experiment.names()), "a new parameter belongs here"
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"some weights")
+    before = folders(tiny_experiment, tiny_splits)
+    assert len(set(before.values())) == 4
+    for roles, values in CHANGES:
+        for name, value in values.items():
+            other = str(weights) if value == "{weights}" else value
+            after = folders(tiny_experiment.replace(**{name: other}), tiny_splits)
+            assert changed_roles(before, after) == roles, name
+
+
+def test_other_data_change_every_artefact_and_another_folder_none_of_the_names(
+    tiny_experiment, tiny_splits, tmp_path
+):
+    before = folders(tiny_experiment, tiny_splits)
+    other = dataclasses.replace(tiny_splits, fingerprint="other")
+    assert changed_roles(before, folders(tiny_experiment, other)) == list(ROLES)
+    moved = folders(tiny_experiment.replace(output_dir=str(tmp_path / "moved")), tiny_splits)
+    assert [path.name for path in moved.values()] == [path.name for path in before.values()]
+
+
+def test_local_weights_count_by_their_content(tiny_experiment, tiny_splits, tmp_path):
+    one, other = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
+    one.write_bytes(b"a")
+    shutil.copy(one, other)
+    first = folders(tiny_experiment.replace(teacher_weights=str(one)), tiny_splits)
+    assert folders(tiny_experiment.replace(teacher_weights=str(other)), tiny_splits) == first
+    one.write_bytes(b"b")
+    second = folders(tiny_experiment.replace(teacher_weights=str(one)), tiny_splits)
+    assert changed_roles(first, second) == ["teacher", *_KD]
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "other"), [("augmentation", "crop", "none"), ("stem", "auto", "small")]
+)
+def test_auto_is_what_the_data_set_says(tiny_experiment, tiny_splits, name, own, other):
+    assert getattr(tiny_experiment, name) == "auto" and getattr(tiny_splits, name) == own
+    automatic = folders(tiny_experiment, tiny_splits)
+    assert folders(tiny_experiment.replace(**{name: own}), tiny_splits) == automatic
+    changed = folders(tiny_experiment, dataclasses.replace(tiny_splits, **{name: other}))
+    assert changed_roles(automatic, changed) == list(ROLES)
+    assert folders(tiny_experiment.replace(**{name: other}), tiny_splits) == changed
+
+
+def test_without_mitigation_the_student_is_that_of_plain_distillation(tiny_experiment, tiny_splits, fits):
+    plain = tiny_experiment.replace(mitigation="none")
+    teacher = train_teacher(plain, tiny_splits)
+    assert not is_trained(plain, teacher, tiny_splits)
+    student = distill_student(plain, teacher, tiny_splits)
+    assert is_trained(plain, teacher, tiny_splits)
+    assert not is_trained(tiny_experiment, teacher, tiny_splits)
+    assert fits == ["teacher", "student kd"]
+    students = train_students(plain, teacher, tiny_splits)
+    assert students["student_kd"].folder == students["student_fair"].folder == student.folder
+    assert fits == ["teacher", "student kd", "student scratch"]
+    # A weight that is not used changes nothing.
+    again = distill_student(plain.replace(adversary_weight=9), teacher, tiny_splits)
+    assert again.folder == student.folder
+
+
+# What an artefact holds
+
+
+def test_a_trained_model_is_the_same_when_it_is_loaded(tiny_experiment, tiny_splits):
+    fresh, loaded = (train_teacher(tiny_experiment, tiny_splits) for _ in range(2))
+    assert sorted(files_of(fresh)) == [
+        "config.json",
+        "history.csv",
+        "model.safetensors",
+        "test.parquet",
+        "validation.parquet",
+    ]
+    config = read_json(fresh.folder / "config.json")
+    assert config["role"] == "teacher" and config["determined_by"]["teacher"] == "resnet8_cifar"
+    assert config["environment"]["packages"]["torch"]
+    state = loaded.model.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in fresh.model.state_dict().items())
+    assert not loaded.model.training and fresh.history["selected"].sum() == 1
+    for split, stored in (("test", loaded.predictions), ("validation", loaded.validation)):
+        expected = predict(loaded.model, tiny_splits, split)
+        pd.testing.assert_frame_equal(stored.frame, expected.frame)
+
+
+def test_the_same_parameters_give_the_same_bytes_in_another_folder(tiny_experiment, tiny_splits, tmp_path):
+    runs = [
+        train_all(tiny_experiment.replace(output_dir=str(tmp_path / name)), tiny_splits)
+        for name in ("a", "b")
+    ]
+    for role in ROLES:
+        one, other = (run[role] for run in runs)
+        assert one.folder.name == other.folder.name and one.folder != other.folder
+        for file in ("model.safetensors", "test.parquet", "validation.parquet"):
+            assert (one.folder / file).read_bytes() == (other.folder / file).read_bytes(), (role, file)
+        pd.testing.assert_frame_equal(
+            one.history.drop(columns="seconds"), other.history.drop(columns="seconds"), check_exact=True
+        )
+
+
+def test_teacher_and_student_do_not_share_initial_weights(tiny_experiment, tiny_splits):
+    still = tiny_experiment.replace(learning_rate=1e-9, teacher_epochs=1, student_epochs=1)
+    teacher, student = train_teacher(still, tiny_splits), train_student_alone(still, tiny_splits)
+    assert still.teacher == still.student
+    assert not torch.allclose(teacher.model.backbone.fc.weight, student.model.backbone.fc.weight, atol=1e-3)
+
+
+def test_the_seed_is_the_adversary_s_too(tiny_experiment, tiny_splits):
+    network = create_model("resnet8_cifar", 3, image_size=16, seed=0)
+    weights = [
+        _Recipe(tiny_experiment.replace(seed=seed), tiny_splits)._mitigation(network).layers[0].weight
+        for seed in (1, 1, 2)
+    ]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_local_weights_are_where_the_training_starts(tiny_experiment, tiny_splits, tmp_path):
+    source = create_model("resnet8_cifar", 3, image_size=16, seed=99)
+    save_file({k: v.contiguous() for k, v in source.state_dict().items()}, tmp_path / "w.safetensors")
+    experiment = tiny_experiment.replace(
+        learning_rate=1e-9, teacher_epochs=1, teacher_weights=str(tmp_path / "w.safetensors")
+    )
+    teacher = train_teacher(experiment, tiny_splits)
+    torch.testing.assert_close(teacher.model.backbone.fc.weight, source.backbone.fc.weight, atol=1e-6, rtol=0)
+
+
+# Interruption and damage
+
+
+def test_an_interrupted_recipe_goes_on_from_the_last_epoch(
+    tiny_experiment, tiny_splits, tmp_path, monkeypatch
+):
+    whole = train_teacher(tiny_experiment.replace(output_dir=str(tmp_path / "whole")), tiny_splits)
+    run_epoch, epochs = Trainer._run_epoch, []
+
+    def interrupted(self: Trainer, epoch: int, bar: Any) -> dict[str, Any]:
+        epochs.append(epoch)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        return run_epoch(self, epoch, bar)
+
+    monkeypatch.setattr(Trainer, "_run_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_teacher(tiny_experiment, tiny_splits)
+    partial = tmp_path / "artifacts" / f"{whole.folder.name}.partial"
+    assert [file.name for file in partial.iterdir()] == ["checkpoint.pt"]
+    resumed = train_teacher(tiny_experiment, tiny_splits)
+    assert epochs == [0, 1, 1] and not partial.exists()
+    weights = [(model.folder / "model.safetensors").read_bytes() for model in (whole, resumed)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "test.parquet", "history.csv", "config.json"])
+def test_a_damaged_artefact_is_named_and_made_again_once_deleted(tiny_experiment, tiny_splits, name):
+    quick = tiny_experiment.replace(teacher_epochs=1)
+    teacher = train_teacher(quick, tiny_splits)
+    content = (teacher.folder / name).read_bytes()
+    (teacher.folder / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArtifactError, match=rf"{name}.*delete .* to have it made again"):
+        train_teacher(quick, tiny_splits)
+    shutil.rmtree(teacher.folder)
+    again = train_teacher(quick, tiny_splits)
+    assert (again.folder / "model.safetensors").stat().st_size > 0
+    pd.testing.assert_frame_equal(again.predictions.frame, teacher.predictions.frame)
+
+
+def test_a_full_disk_names_the_model_file(tiny_experiment, tiny_splits, monkeypatch):
+    monkeypatch.setattr(Checkpoint, "save", lambda self, epochs_done: None)
+    with (
+        full_disk(100_000),
+        pytest.raises(ArtifactError, match=r"cannot write .*model\.safetensors: .*free space"),
+    ):
+        train_teacher(tiny_experiment, tiny_splits)
+    assert not list(Path(tiny_experiment.output_dir).glob("artifacts/*/config.json"))
+
+
+# Every combination
+
+
+@pytest.mark.parametrize("mitigation", ["gradient_reversal", "projection"])
+@pytest.mark.parametrize("adversary_input", ["features", "logits"])
+@pytest.mark.parametrize("sees_label", [True, False])
+def test_every_adversary_trains(tiny_experiment, tiny_splits, mitigation, adversary_input, sees_label):
+    experiment = tiny_experiment.replace(
+        mitigation=mitigation,
+        adversary_input=adversary_input,
+        adversary_sees_label=sees_label,
+        adversary_balanced=sees_label,
+        adversary_penalty=float(sees_label),
+        teacher_epochs=1,
+        student_epochs=1,
+    )
+    student = distill_student(experiment, train_teacher(experiment, tiny_splits), tiny_splits)
+    row = student.history.iloc[0]
+    assert np.isfinite(row[["train_loss", "train_adversary_loss"]].astype(float)).all()
+    assert (row["train_adversary_penalty"] > 0) == sees_label
+    assert row["chance"] == 0.5 and 0 <= row["adversary_balanced_accuracy"] <= 1
+    config = read_json(student.folder / "config.json")
+    assert config["role"] == "student_fair" and config["determined_by"]["mitigation"] == mitigation
+
+
+def three_groups(images: ImageSet) -> ImageSet:
+    return dataclasses.replace(images, groups=np.arange(len(images)) // 3 % 3)
+
+
+def test_three_groups(tiny_experiment, tiny_splits):
+    splits = dataclasses.replace(
+        tiny_splits,
+        **{split: three_groups(images) for split, images in tiny_splits.items()},
+        group_names=("red", "green", "blue"),
+        fingerprint="three",
+    )
+    models = train_all(tiny_experiment, splits)
+    history = models["student_fair"].history
+    assert {f"validation_accuracy[{name}]" for name in splits.group_names} <= set(history.columns)
+    assert set(history["chance"]) == {1 / 3}
+    assert models["student_fair"].predictions.group_names == ["red", "green", "blue"]
+
+
+# What stops before any training
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"teacher": "resnet9000"}, ParameterError, r"teacher='resnet9000' .*did you mean 'resnet"),
+        ({"student": "resnet9000"}, ParameterError, r"student='resnet9000' "),
+        (
+            {"distiller": "kdd"},
+            ParameterError,
+            r"distiller='kdd' is unknown: did you mean 'kd'\? allowed: kd",
+        ),
+        (
+            {"mitigation": "projektion"},
+            ParameterError,
+            r"mitigation='projektion' is unknown: did you mean 'projection'\? allowed: none, ",
+        ),
+        ({"device": "cuda:99"}, ParameterError, r"device='cuda:99' cannot be used: .*allowed: auto, cpu"),
+        ({"device": "tpu9000"}, ParameterError, r"device='tpu9000' cannot be used: .*allowed: auto, cpu"),
+        (
+            {"teacher_weights": "no.pth"},
+            ParameterError,
+            r"teacher_weights='no.pth' is not a file: .*/no\.pth",
+        ),
+        ({"student_weights": "no.pth"}, ParameterError, r"student_weights='no.pth' is not a file"),
+        ({"dataset": "digits"}, ParameterError, r"unknown data set 'digits': .*allowed: colored-digits"),
+        ({"dataset": "image-folder", "data_root": "/no/such"}, DataError, r"/no/such"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_can_be_known_before_training_is_said_before_it(tiny_experiment, values, error, message, fits):
+    with pytest.raises(error, match=message) as caught:
+        check_experiment(tiny_experiment.replace(**values))
+    assert "\n" not in str(caught.value)
+    assert fits == [] and not list(Path(tiny_experiment.output_dir).iterdir())
+
+
+def test_the_default_experiment_passes_the_check():
+    check_experiment(Experiment())
+
+
+def test_load_splits_loads_what_the_experiment_names_and_keeps_the_last():
+    experiment = Experiment(skew=0.8, seed=3)
+    splits = load_splits(experiment)
+    assert splits.name == "colored-digits" and splits.num_classes == 10
+    assert load_splits(experiment.replace(temperature=9)) is splits
+    assert load_splits(experiment.replace(seed=4)).fingerprint != splits.fingerprint

@@ -1,0 +1,162 @@
+"""An interrupted training ends with the weights of an uninterrupted one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from full_disk import full_disk
+from training_cases import INTERRUPTED, Hint, equal_states, make_network, make_trainer
+
+from fairkd.errors import ArtifactError
+from fairkd.models import create_model
+from fairkd.training import Trainer, task_step
+
+# So few steps rarely suffice to predict more than one class.
+pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+
+
+def assert_same(one: Trainer, history: pd.DataFrame, other: Trainer, other_history: pd.DataFrame) -> None:
+    columns = history.columns.drop("seconds")
+    pd.testing.assert_frame_equal(history[columns], other_history[columns], check_exact=True)
+    for part in ("network", "mitigation", "extra"):
+        assert equal_states(getattr(one, part).state_dict(), getattr(other, part).state_dict()), part
+    for part in ("optimizer", "mitigation_optimizer"):
+        states = [getattr(trainer, part).state_dict()["state"] for trainer in (one, other)]
+        assert all(equal_states(states[0][key], states[1][key]) for key in states[1]), part
+
+
+def test_a_killed_training_goes_on_to_the_same_weights_and_history(tiny_splits, tmp_path):
+    (tmp_path / "splits.pickle").write_bytes(pickle.dumps(tiny_splits))
+    script = Path(__file__).with_name("killed_training.py")
+    # The sixth step is the second of the third epoch.
+    arguments = [sys.executable, script, tmp_path / "splits.pickle", tmp_path / "work", "6"]
+    killed = subprocess.run(arguments, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+    resumed = make_trainer(tiny_splits, folder=tmp_path / "work", **INTERRUPTED)
+    steps = []
+    trained = resumed.step
+    resumed.step = lambda outputs, batch: steps.append(1) or trained(outputs, batch)
+    history = resumed.fit()
+    assert len(steps) == 4, "the two finished epochs are not repeated"
+    whole = make_trainer(tiny_splits, **INTERRUPTED)
+    assert_same(resumed, history, whole, whole.fit())
+
+
+def test_a_distiller_s_own_parameters_are_restored(tiny_splits, tmp_path, monkeypatch):
+    whole = make_trainer(tiny_splits, distiller=Hint(), **INTERRUPTED)
+    expected = whole.fit()
+    run_epoch = Trainer._run_epoch
+
+    def interrupted(self: Trainer, epoch: int, bar: Any) -> dict[str, Any]:
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return run_epoch(self, epoch, bar)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_run_epoch", interrupted)
+        make_trainer(tiny_splits, distiller=Hint(), folder=tmp_path, **INTERRUPTED).fit()
+    resumed = make_trainer(tiny_splits, distiller=Hint(), folder=tmp_path, **INTERRUPTED)
+    assert_same(resumed, resumed.fit(), whole, expected)
+
+
+@pytest.mark.parametrize("mitigation", ["none", "projection"])
+def test_torch_s_generator_is_restored_so_that_noise_repeats(tiny_splits, tmp_path, mitigation):
+    plain, count = task_step(), 0
+
+    def noisy(outputs, batch):
+        return {"loss": plain(outputs, batch)["loss"] * (1 + torch.rand(()))}
+
+    def interrupted(outputs, batch):
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise KeyboardInterrupt
+        return noisy(outputs, batch)
+
+    settings = {**INTERRUPTED, "mitigation": mitigation, "optimizer": "sgd", "epochs": 3}
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tiny_splits, folder=tmp_path, step=interrupted, **settings).fit()
+    torch.manual_seed(12345)
+    resumed = make_trainer(tiny_splits, folder=tmp_path, step=noisy, **settings)
+    history = resumed.fit()
+    whole = make_trainer(tiny_splits, step=noisy, **settings)
+    expected = whole.fit()
+    if mitigation == "none":
+        resumed.mitigation_optimizer = whole.mitigation_optimizer = resumed.optimizer
+    assert_same(resumed, history, whole, expected)
+
+
+def test_a_finished_training_is_not_repeated(tiny_splits, tmp_path):
+    first = make_trainer(tiny_splits, folder=tmp_path)
+    history = first.fit()
+
+    def refuse(outputs, batch):
+        raise AssertionError("nothing is left to train")
+
+    again = make_trainer(tiny_splits, folder=tmp_path, step=refuse)
+    pd.testing.assert_frame_equal(again.fit(), history, check_exact=True)
+    assert equal_states(first.network.state_dict(), again.network.state_dict())
+
+
+def zero_a_weight(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes(8) + content[middle + 8 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[: len(content) // 2], zero_a_weight, lambda _: b"", lambda _: b"no checkpoint"],
+    ids=["cut", "changed", "empty", "text"],
+)
+def test_a_corrupt_checkpoint_names_the_file_and_the_way_out(tiny_splits, tmp_path, damage):
+    make_trainer(tiny_splits, folder=tmp_path).fit()
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ArtifactError) as caught:
+        make_trainer(tiny_splits, folder=tmp_path).fit()
+    message = str(caught.value)
+    assert message.startswith(f"cannot continue from {path}: ") and "\n" not in message
+    assert message.endswith("delete it to train from the start")
+
+
+def test_a_checkpoint_of_another_network_is_refused(tiny_splits, tmp_path):
+    make_trainer(tiny_splits, folder=tmp_path).fit()
+    other = create_model("resnet20_cifar", 3, image_size=16, seed=0)
+    with pytest.raises(ArtifactError, match=r"cannot continue from .*checkpoint\.pt"):
+        make_trainer(tiny_splits, network=other, folder=tmp_path).fit()
+
+
+def test_a_checkpoint_that_runs_code_is_not_unpickled(tiny_splits, tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "owned",))
+
+    buffer = io.BytesIO()
+    torch.save({"epochs_done": Payload()}, buffer)
+    content = hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue()
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"cannot continue from .*[Ww]eights"):
+        make_trainer(tiny_splits, folder=tmp_path).fit()
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_full_disk_stops_the_training_with_a_clear_error_and_keeps_the_last_epoch(tiny_splits, tmp_path):
+    make_trainer(tiny_splits, folder=tmp_path, epochs=1).fit()
+    with (
+        full_disk(100_000),
+        pytest.raises(ArtifactError, match=r"cannot write .*checkpoint\.pt: .*free space"),
+    ):
+        make_trainer(tiny_splits, folder=tmp_path, epochs=2).fit()
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert make_trainer(tiny_splits, network=make_network(9), folder=tmp_path).checkpoint.load() == 1

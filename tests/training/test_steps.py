@@ -1,0 +1,59 @@
+"""Steps against their formulas, written out with scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, rel_entr, softmax
+from training_cases import make_network
+
+from fairkd.data.batches import Batch, BatchStream
+from fairkd.data.splits import Splits
+from fairkd.distillers import create_distiller
+from fairkd.training import distill_step, task_step
+
+
+def first_batch(splits: Splits) -> Batch:
+    return next(BatchStream(splits.train, 24).epoch())
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray, smoothing: float) -> float:
+    classes = logits.shape[1]
+    target = np.full_like(logits, smoothing / classes)
+    target[np.arange(len(labels)), labels] += 1 - smoothing
+    return float(-(target * log_softmax(logits, axis=1)).sum(axis=1).mean())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_task_s_loss_is_the_cross_entropy_with_smoothed_labels(tiny_splits, smoothing):
+    batch = first_batch(tiny_splits)
+    outputs = make_network()(batch.images)
+    losses = task_step(label_smoothing=smoothing)(outputs, batch)
+    expected = cross_entropy(outputs.logits.detach().numpy(), batch.labels.numpy(), smoothing)
+    assert set(losses) == {"loss"} and losses["loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("task_weight", "distill_weight"), [(0.1, 0.9), (1.0, 0.0), (0.0, 2.0)])
+def test_the_distillation_s_loss_is_the_weighted_sum_of_task_and_divergence(
+    tiny_splits, task_weight, distill_weight
+):
+    batch, teacher, temperature = first_batch(tiny_splits), make_network(seed=7), 3.0
+    step = distill_step(
+        teacher,
+        create_distiller("kd", temperature=temperature),
+        distill_weight=distill_weight,
+        task_weight=task_weight,
+        label_smoothing=0.1,
+    )
+    outputs = make_network()(batch.images)
+    losses = step(outputs, batch)
+    with torch.no_grad():
+        taught = teacher.eval()(batch.images).logits.numpy()
+    student = outputs.logits.detach().numpy()
+    task = cross_entropy(student, batch.labels.numpy(), 0.1)
+    divergence = rel_entr(softmax(taught / temperature, axis=1), softmax(student / temperature, axis=1))
+    distill = temperature**2 * divergence.sum(axis=1).mean()
+    assert losses["task_loss"].item() == pytest.approx(task, rel=1e-5)
+    assert losses["distill_loss"].item() == pytest.approx(distill, rel=1e-4)
+    assert losses["loss"].item() == pytest.approx(task_weight * task + distill_weight * distill, rel=1e-4)

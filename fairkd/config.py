@@ -13,22 +13,17 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from fairkd.errors import ParameterError
+from fairkd.parameters import Parameters, Scope
 from fairkd.store import digest
 
-Scope = Literal["data", "training", "teacher", "student", "distillation", "mitigation", "evaluation", "run"]
 
-
-def _field(scope: Scope, default: Any, description: str, **constraints: Any) -> Any:
-    return Field(default, description=description, json_schema_extra={"scope": scope}, **constraints)
-
-
-class Experiment(BaseModel):
+class Experiment(Parameters):
     """All parameters of one experiment: frozen, validated, with a one-line error for a bad value.
 
     Raises:
@@ -38,115 +33,6 @@ class Experiment(BaseModel):
         >>> Experiment(temperature=2.0).adversary_weight == Experiment().adversary_weight
         True
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-    dataset: str = _field("data", "colored-digits", "data set; `fairkd datasets` lists the names")
-    data_root: str | None = _field("data", None, "folder or zip with the images (image-folder)")
-    csv: str | None = _field("data", None, "CSV file in data_root; None: the only one there")
-    path_column: str = _field("data", "path", "CSV column with the image path")
-    label_column: str = _field("data", "label", "CSV column with the class")
-    group_column: str = _field("data", "group", "CSV column with the group; 'a*b' crosses two columns")
-    split_column: str = _field("data", "split", "CSV column with train/validation/test, if present")
-    bias: Literal["auto", "tint", "subsample"] = _field(
-        "data", "auto", "how skew is made; auto: tint for colored-digits, subsample for image-folder"
-    )
-    skew: float | None = _field(
-        "data",
-        None,
-        "share of each class that is in its majority group, training split, [0.5, 1]; None: the data set's own",
-        ge=0.5,
-        le=1.0,
-    )
-    image_size: int | None = _field(
-        "data", None, "pixels, [8, 1024]; None: the data set's own", ge=8, le=1024
-    )
-    seed: int = _field("data", 0, "seed of split, initial weights and batch order, [0, 2^31)", ge=0, lt=2**31)
-
-    augmentation: Literal["auto", "none", "crop", "crop+flip"] = _field(
-        "training", "auto", "training augmentation; auto: the data set's own"
-    )
-    batch_size: int = _field("training", 64, "images a step, [2, 65536]", ge=2, le=65536)
-    optimizer: Literal["adamw", "sgd"] = _field("training", "adamw", "optimiser")
-    learning_rate: float = _field("training", 2e-3, "peak learning rate, (0, 10]", gt=0, le=10)
-    weight_decay: float = _field("training", 0.05, "weight decay, [0, 1]", ge=0, le=1)
-    warmup_epochs: int = _field(
-        "training", 1, "epochs of linear warm-up before the cosine, [0, 1000]", ge=0, le=1000
-    )
-    label_smoothing: float = _field("training", 0.0, "label smoothing of the task loss, [0, 1)", ge=0, lt=1)
-    patience: int = _field(
-        "training", 0, "stop after so many epochs without a better validation score; 0: never", ge=0, le=10000
-    )
-    selection: Literal["accuracy", "fairness", "last"] = _field(
-        "training",
-        "accuracy",
-        "which epoch is kept, on validation data: best accuracy; smallest recall gap within "
-        "selection_tolerance of the best accuracy; or the last",
-    )
-    selection_tolerance: float = _field(
-        "training", 0.01, "accuracy that selection='fairness' may give up, [0, 1]", ge=0, le=1
-    )
-
-    teacher: str = _field("teacher", "resnet10t", "teacher network, any timm name")
-    teacher_epochs: int = _field("teacher", 12, "epochs, [1, 100000]", ge=1, le=100_000)
-    teacher_pretrained: bool = _field("teacher", False, "start from timm's pretrained weights (downloads)")
-    teacher_weights: str | None = _field("teacher", None, "start from a local .safetensors or .pth file")
-    stem: Literal["auto", "small", "original"] = _field(
-        "training",
-        "auto",
-        "early strides; auto: the data set's own, else final map at least 2x2; small: 4x4; original: timm's",
-    )
-
-    student: str = _field("student", "test_resnet", "student network, any timm name")
-    student_epochs: int = _field("student", 20, "epochs, [1, 100000]", ge=1, le=100_000)
-    student_pretrained: bool = _field("student", False, "start from timm's pretrained weights (downloads)")
-    student_weights: str | None = _field("student", None, "start from a local .safetensors or .pth file")
-
-    distiller: str = _field(
-        "distillation", "kd", "distillation loss; fairkd.list_distillers() lists the names"
-    )
-    temperature: float = _field("distillation", 4.0, "softens the teacher's labels, (0, 100]", gt=0, le=100)
-    distill_weight: float = _field(
-        "distillation", 0.9, "weight of the distillation loss, [0, 1e6]", ge=0, le=1e6
-    )
-    task_weight: float = _field(
-        "distillation", 0.1, "weight of the cross-entropy with the labels, [0, 1e6]", ge=0, le=1e6
-    )
-
-    mitigation: str = _field(
-        "mitigation", "gradient_reversal", "bias mitigation; fairkd.list_mitigations() lists the names"
-    )
-    adversary_weight: float = _field(
-        "mitigation", 10.0, "strength of the adversary, [0, 1000]", ge=0, le=1000
-    )
-    adversary_weights: tuple[Annotated[float, Field(ge=0, le=1000)], ...] = _field(
-        "evaluation",
-        (1.0, 30.0),
-        "further weights of the trade-off curve, each [0, 1000]; [] for none",
-    )
-    adversary_input: Literal["features", "logits"] = _field(
-        "mitigation", "features", "what the adversary reads"
-    )
-    adversary_sees_label: bool = _field(
-        "mitigation", True, "give the adversary the label too: equalised odds instead of demographic parity"
-    )
-    adversary_balanced: bool = _field(
-        "mitigation", True, "weigh the adversary's loss so that every class x group cell counts alike"
-    )
-    adversary_penalty: float = _field(
-        "mitigation", 1.0, "gradient penalty that keeps the game stable, [0, 1000]; 0: none", ge=0, le=1000
-    )
-    adversary_learning_rate: float = _field("mitigation", 2e-3, "the adversary's own, (0, 10]", gt=0, le=10)
-    adversary_hidden: int = _field("mitigation", 64, "units of its hidden layer, [1, 65536]", ge=1, le=65536)
-
-    bootstrap_replicates: int = _field(
-        "evaluation", 2000, "resamples for the intervals, [100, 1000000]", ge=100, le=1_000_000
-    )
-    confidence: float = _field("evaluation", 0.95, "coverage of the intervals, (0, 1)", gt=0, lt=1)
-
-    run_name: str | None = _field("run", None, "folder under output_dir; None: made from the parameters")
-    output_dir: str = _field("run", "outputs", "where runs and artefacts go; relative to the project's root")
-    device: str = _field("run", "auto", "auto, cpu, cuda, cuda:N or mps")
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -158,13 +44,23 @@ class Experiment(BaseModel):
                 f"run_name={self.run_name!r} cannot name a folder: use up to 120 letters, digits, '.', '_', '-'"
             )
 
-    @field_validator("adversary_weights", mode="before")
+    @field_validator("adversary_weights", "co_teachers", "distillers", "mitigations", mode="before")
     @classmethod
     def _read_list(cls, value: Any) -> Any:
         """Command lines and papermill pass ``[0.1, 3]`` as text."""
         if isinstance(value, str):
             with contextlib.suppress(ValueError):
                 return json.loads(value)
+        return value
+
+    @field_validator("audit_groups", mode="before")
+    @classmethod
+    def _read_expressions(cls, value: Any) -> Any:
+        """As text, a JSON list or one expression; an expression has commas of its own."""
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                return json.loads(value)
+            return (value,)
         return value
 
     @classmethod

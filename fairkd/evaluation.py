@@ -56,10 +56,11 @@ def evaluate(
     Returns:
         Tidy rows ``run, seed, model, metric, class, group, value, low, high, n, definition``: every metric
         in ``METRICS`` with class and group ``"all"``, then ``accuracy`` by group, ``recall_gap`` by class
-        and ``recall`` by class and group. ``n`` counts samples; for a class's recall gap, those of its
-        smallest group. Undefined values are NaN. The interval is the bootstrap's; a proportion of exactly 0
-        or 1, which no resample changes, has Wilson's instead (Wilson 1927), with the number of units as its
-        trials. The order of the rows of ``predictions`` has no effect.
+        and ``recall`` by class and group. ``n`` counts samples, for what compares groups only those that
+        have one; for a class's recall gap, those of its smallest group. Undefined values are NaN. The interval
+        is the bootstrap's; a proportion of exactly 0 or 1, which no resample changes, has Wilson's instead
+        (Wilson 1927), with the number of units as its trials. The order of the rows of ``predictions`` has no
+        effect.
 
     Raises:
         DataError: no samples.
@@ -186,8 +187,8 @@ def findings(
         metrics: names of metrics, in the order of the sentences.
 
     Returns:
-        One sentence a model and metric, and one that names the classes with too few samples, if any. Names
-        come from the data and are not escaped.
+        One sentence a model and metric, and one each that names the classes with too few samples and counts
+        the samples without a group, if any. Names come from the data and are not escaped.
 
     Raises:
         ParameterError: a metric that the table does not hold.
@@ -208,7 +209,18 @@ def findings(
             f"Too few samples, fewer than {FEW_SAMPLES} in the smallest group, to compare groups within "
             f"these classes: {named}."
         )
-    return sentences
+    return [*sentences, *missing_groups(overall)]
+
+
+def missing_groups(table: pd.DataFrame) -> list[str]:
+    """Say how many samples have no group, if any, from what :func:`compare` or :func:`evaluate` returned."""
+    sizes = _overall(table).drop_duplicates("metric").set_index("metric")["n"]
+    if not {"accuracy", "recall_gap"} <= set(sizes.index):
+        return []
+    counted, missing = int(sizes["accuracy"]), int(sizes["accuracy"] - sizes["recall_gap"])
+    if not missing:
+        return []
+    return [f"{missing:,} of {counted:,} samples have no group: what compares groups leaves them out."]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from fairkd.errors import ArtifactError, DataError
 from fairkd.store import write_atomic
 
 COLUMNS = ("index", "unit", "split", "label", "group", "prediction")
+#: The group may be missing: such a sample counts for the task and is left out of what compares groups.
+_COMPLETE = tuple(name for name in COLUMNS if name != "group")
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Predictions:
     ``frame`` has one row a sample and the columns ``index`` (stable id of the sample), ``unit`` (samples
     that show the same source item, for example one scan in two tints, share it: intervals resample units),
     ``split``, the categoricals ``label``, ``group`` and ``prediction``, and ``probability_0`` to
-    ``probability_<classes-1>`` in the order of the label's categories, which are the prediction's too.
+    ``probability_<classes-1>`` in the order of the label's categories, which are the prediction's too. The
+    group is NaN where it is not known; every other column is complete.
 
     Raises:
         DataError: a column is missing, not categorical, or has missing values; or a probability is not
@@ -33,7 +36,7 @@ class Predictions:
 
     def __post_init__(self) -> None:
         _require(self.frame, COLUMNS)
-        for name in COLUMNS:
+        for name in _COMPLETE:
             if self.frame[name].isna().any():
                 raise DataError(
                     f"predictions: the column {name} lacks {self.frame[name].isna().sum()} values"
@@ -67,8 +70,7 @@ class Predictions:
     ) -> Predictions:
         """Build from integer codes ``(n,)`` and probabilities ``(n, classes)``.
 
-        The prediction is the likeliest class.
-        taken.
+        The prediction is the likeliest class. The group code -1 means that the group is missing.
 
         Raises:
             DataError: codes, names and probabilities do not fit each other.
@@ -115,7 +117,7 @@ class Predictions:
 
     @property
     def groups(self) -> np.ndarray:
-        """Integer groups ``(n,)``."""
+        """Integer groups ``(n,)``; -1 where the group is missing."""
         return np.asarray(self.frame["group"].cat.codes, dtype=np.int64)
 
     @property
@@ -197,7 +199,9 @@ def _check_same_samples(first: str, left: Predictions, second: str, right: Predi
                 f"{place}: {len(only)} samples are only in {name!r}, the first with index {only[0]}"
             )
     for column in ("label", "group", "unit"):
-        differs = (left.frame[column].astype(object) != right.frame[column].astype(object)).to_numpy()
+        one, other = (frame[column].astype(object) for frame in (left.frame, right.frame))
+        # Two missing groups are alike, though NaN differs from itself.
+        differs = ((one != other) & ~(one.isna() & other.isna())).to_numpy()
         if differs.any():
             row = int(differs.argmax())
             raise DataError(

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fairkd.data.lazy import LazyImages
 from fairkd.data.splits import ImageSet
 from fairkd.errors import DataError
 
@@ -37,7 +38,7 @@ class Batch:
 
 
 class BatchStream:
-    """Batches of an image set, shuffled by (seed, epoch).
+    """Batches of an image set, shuffled by (seed, epoch), or drawn with replacement by ``sampling_weights (n,)``.
 
     The last batch is never a small rest: an epoch is cut into batches whose sizes differ by at most one, because
     batch normalisation cannot train on a batch of one image.
@@ -50,13 +51,17 @@ class BatchStream:
         *,
         shuffle: bool = False,
         augmentation: Augmentation = "none",
+        sampling_weights: np.ndarray | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         if len(images) == 0:
             raise DataError("cannot make batches of an empty image set")
         self.shuffle, self.augmentation, self.seed = shuffle, augmentation, seed
-        self._images = torch.from_numpy(images.images).to(device)
+        self._shares = None if sampling_weights is None else sampling_weights / sampling_weights.sum()
+        # Images that do not fit into memory are gathered a batch at a time.
+        lazy = isinstance(images.images, LazyImages)
+        self._images = images.images if lazy else torch.from_numpy(images.images).to(device)
         self._labels = torch.from_numpy(images.labels).to(device)
         self._groups = torch.from_numpy(images.groups).to(device)
         self._index = torch.from_numpy(images.index).to(device)
@@ -69,12 +74,20 @@ class BatchStream:
         """Iterate over the batches of one epoch."""
         for rows in torch.tensor_split(self._order(epoch), self._batches):
             index = self._index[rows]
-            images = augment(self._images[rows], index, kind=self.augmentation, seed=self.seed, epoch=epoch)
+            images = augment(self._gather(rows), index, kind=self.augmentation, seed=self.seed, epoch=epoch)
             yield Batch(images.permute(0, 3, 1, 2), self._labels[rows], self._groups[rows], index)
 
+    def _gather(self, rows: Tensor) -> Tensor:
+        if isinstance(self._images, Tensor):
+            return self._images[rows]
+        return torch.from_numpy(self._images[rows.cpu().numpy()]).to(rows.device)
+
     def _order(self, epoch: int) -> Tensor:
-        n = len(self._labels)
-        order = np.random.default_rng([self.seed, epoch]).permutation(n) if self.shuffle else np.arange(n)
+        n, rng = len(self._labels), np.random.default_rng([self.seed, epoch])
+        if self._shares is not None:
+            order = rng.choice(n, n, p=self._shares)
+        else:
+            order = rng.permutation(n) if self.shuffle else np.arange(n)
         return torch.from_numpy(order).to(self._labels.device)
 
 

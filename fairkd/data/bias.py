@@ -21,8 +21,32 @@ def majority_group(num_classes: int, num_groups: int) -> np.ndarray:
     return np.arange(num_classes, dtype=np.int64) * num_groups // num_classes
 
 
+def majority_of_classes(num_classes: int, variant: str | None = None) -> np.ndarray:
+    """Return which of two groups each class prefers, ``(num_classes,)`` int64.
+
+    Args:
+        num_classes: number of classes.
+        variant: ``"wang"``: odd classes group 0, even ones group 1 (CIFAR-10S of Wang et al. 2020); ``"mfd"``: the
+            first half of the classes group 1 (Jung et al. 2021); ``None``: the first half group 0.
+
+    Raises:
+        ParameterError: another ``variant``.
+    """
+    first_half = majority_group(num_classes, 2)
+    choices = {None: first_half, "wang": 1 - np.arange(num_classes) % 2, "mfd": 1 - first_half}
+    if variant not in choices:
+        raise ParameterError(f"variant={variant!r} is unknown: allowed: wang, mfd, None")
+    return choices[variant]
+
+
 def assign_groups(
-    labels: np.ndarray, skew: float, num_classes: int, num_groups: int, rng: np.random.Generator
+    labels: np.ndarray,
+    skew: float,
+    num_classes: int,
+    num_groups: int,
+    rng: np.random.Generator,
+    *,
+    majority: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw groups so that ``round(skew * n)`` of a class's ``n`` samples get its majority group.
 
@@ -34,6 +58,7 @@ def assign_groups(
         num_classes: number of classes.
         num_groups: number of groups, at least 2.
         rng: source of the draw.
+        majority: majority group of each class, ``(num_classes,)``; ``None``: :func:`majority_group`.
 
     Returns:
         Group of each sample, ``(n,)`` int64.
@@ -43,11 +68,12 @@ def assign_groups(
     """
     _check_skew(skew, num_groups)
     groups = np.empty(len(labels), dtype=np.int64)
-    for label, majority in enumerate(majority_group(num_classes, num_groups)):
+    preferred = majority_group(num_classes, num_groups) if majority is None else majority
+    for label, group in enumerate(preferred):
         rows = rng.permutation(np.flatnonzero(labels == label))
-        others = np.delete(np.arange(num_groups), majority)
+        others = np.delete(np.arange(num_groups), group)
         kept = round(skew * len(rows))
-        groups[rows[:kept]] = majority
+        groups[rows[:kept]] = group
         # resize repeats the shuffled groups, so that none gets two more than another.
         groups[rows[kept:]] = np.resize(rng.permutation(others), len(rows) - kept)
     return groups

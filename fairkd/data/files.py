@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import zipfile
@@ -12,6 +13,12 @@ from fairkd.errors import DataError
 #: A single image or CSV larger than this is refused: a zip bomb rather than data.
 MAX_FILE_BYTES = 2**29
 
+#: Size in bytes, and time of change (ns) of a file or CRC-32 of a zip's member: changes when the content does.
+Stamp = tuple[int, int]
+
+
+_PLAIN = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_. -]*/)*[A-Za-z0-9_][A-Za-z0-9_. -]*")
+
 
 def relative_name(text: str) -> str:
     """Return a path as written on any system (``\\`` or ``/``) in the form ``folder/file``.
@@ -19,6 +26,8 @@ def relative_name(text: str) -> str:
     Raises:
         ValueError: the path is absolute, leaves its root by ``..``, or holds a NUL character.
     """
+    if _PLAIN.fullmatch(text) and ".." not in text:
+        return text
     name = text.replace("\\", "/")
     if name.startswith("/") or re.match("[A-Za-z]:", name):
         raise ValueError("is absolute")
@@ -36,13 +45,46 @@ class FolderRoot:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def stamp(self, name: str) -> tuple[int, int] | None:
+    def stamp(self, name: str) -> Stamp | None:
         """Return size and time of change (ns) of a file, ``None`` when there is no such file."""
         try:
             status = (self.path / name).stat()
         except OSError:
             return None
         return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+    def files(self) -> dict[str, Stamp]:
+        """Return the stamp of every file below the folder by name, in natural order of folders.
+
+        Links to folders are followed, each folder is entered once: a link to a parent ends there.
+        Hidden files and folders are left out.
+
+        Raises:
+            DataError: a folder cannot be listed.
+        """
+        found: dict[str, Stamp] = {}
+        try:
+            self._walk(self.path, "", found, {_identity(self.path.stat())})
+        except OSError as error:
+            raise DataError(f"{error.filename} cannot be listed: {error.strerror}") from error
+        return {name: found[name] for name in sorted(found)}
+
+    def _walk(
+        self, folder: Path, prefix: str, found: dict[str, Stamp], entered: set[tuple[int, int]]
+    ) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                try:
+                    status = entry.stat()
+                except OSError:  # a link to nowhere, or to itself
+                    continue
+                if entry.is_file():
+                    found[prefix + entry.name] = (status.st_size, status.st_mtime_ns)
+                elif entry.is_dir() and _identity(status) not in entered:
+                    entered.add(_identity(status))
+                    self._walk(Path(entry.path), f"{prefix}{entry.name}/", found, entered)
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes.
@@ -83,10 +125,18 @@ class ZipRoot:
             self.close()
             raise
 
-    def stamp(self, name: str) -> tuple[int, int] | None:
+    def stamp(self, name: str) -> Stamp | None:
         """Return size and CRC-32 of a member, ``None`` when there is no such member."""
         member = self._members.get(name)
         return None if member is None else (member.file_size, member.CRC)
+
+    def files(self) -> dict[str, Stamp]:
+        """Return the stamp of every member by name, in order of names; hidden ones are left out."""
+        return {
+            name: (member.file_size, member.CRC)
+            for name, member in sorted(self._members.items())
+            if not (name.startswith(".") or "/." in name)
+        }
 
     def read(self, name: str) -> bytes:
         """Return a member's bytes; several threads may read at once.
@@ -147,6 +197,10 @@ def open_root(path: Path) -> Root:
             f"data_root {path} does not exist; set it to a folder or a zip archive with the images"
         )
     return FolderRoot(path) if path.is_dir() else ZipRoot(path)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _is_csv(name: str) -> bool:

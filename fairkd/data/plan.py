@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from fairkd.data.bias import assign_groups, tint
+from fairkd.data.effects import EFFECTS
+from fairkd.data.lazy import LazyImages
 from fairkd.data.splits import ImageSet, Splits
 
 SPLIT_NAMES = ("train", "validation", "test")
+#: Image sets of up to so many bytes together become ordinary arrays; larger ones stay on disk (``LazyImages``).
+IN_MEMORY_BYTES = 2 * 2**30
+
+Bias = Literal["auto", "subsample", "tint", "grey", "noise", "blur", "contrast", "brightness"]
 
 
 @dataclass(frozen=True)
@@ -19,33 +24,41 @@ class DataOptions:
     """The parameters of scope ``data``, validated; :class:`fairkd.config.Experiment` documents each."""
 
     data_root: str | None
+    download: bool
     csv: str | None
     path_column: str
     label_column: str
     group_column: str
     split_column: str
-    bias: Literal["auto", "tint", "subsample"]
+    target: str | None
+    group: str | None
+    audit_groups: tuple[str, ...]
+    bias: Bias
+    variant: Literal["wang", "mfd"] | None
     skew: float | None
+    samples: int | None
     image_size: int | None
+    cache_dir: str | None
     seed: int
 
-    def generators(self) -> tuple[np.random.Generator, np.random.Generator]:
-        """Return independent generators for the split and for the bias: another skew keeps the same split."""
-        split, bias = np.random.SeedSequence(self.seed).spawn(2)
-        return np.random.default_rng(split), np.random.default_rng(bias)
+    def generators(self) -> tuple[np.random.Generator, ...]:
+        """Return independent generators for split, bias and samples: another skew keeps the same split."""
+        return tuple(np.random.default_rng(seed) for seed in np.random.SeedSequence(self.seed).spawn(3))
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One split without its pixels: four columns of shape ``(n,)``, int64.
+    """One split without its pixels: columns of shape ``(n,)``, int64.
 
-    ``items`` are positions in the source, ``index`` is unique within the data set.
+    ``items`` are positions in the source, ``index`` is unique within the data set, ``attributes`` are further
+    protected attributes by name.
     """
 
     items: np.ndarray
     labels: np.ndarray
     groups: np.ndarray
     index: np.ndarray
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -56,7 +69,7 @@ class Plan:
     """What a data set will hold: names, rows and fingerprint; :meth:`load` adds the pixels.
 
     ``read_items`` takes ascending source positions ``(n,)`` and returns images ``(n, height, width)`` or
-    ``(n, height, width, 3)``, uint8. ``tinted`` says whether the groups are tints, still to be applied.
+    ``(n, height, width, 3)``, uint8. ``effect`` names the injected attribute that is still to be applied.
     """
 
     name: str
@@ -67,16 +80,22 @@ class Plan:
     group_name: str
     image_size: int
     rows: Mapping[str, Rows]
-    tinted: bool
+    effect: str | None
     augmentation: str
     read_items: Callable[[np.ndarray], np.ndarray]
     stem: str = "auto"
     facts: dict[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
         """Number of images in each split."""
         return {split: len(rows) for split, rows in self.rows.items()}
+
+    @property
+    def tinted(self) -> bool:
+        """Whether the groups are tints."""
+        return self.effect == "tint"
 
     def load(self) -> Splits:
         """Read the pixels.
@@ -86,7 +105,8 @@ class Plan:
         """
         items = np.unique(np.concatenate([rows.items for rows in self.rows.values()]))
         pixels = self.read_items(items)
-        sets = {split: self._image_set(rows, items, pixels) for split, rows in self.rows.items()}
+        in_memory = sum(self.sizes.values()) * 3 * self.image_size**2 <= IN_MEMORY_BYTES
+        sets = {split: self._image_set(rows, items, pixels, in_memory) for split, rows in self.rows.items()}
         return Splits(
             name=self.name,
             **sets,
@@ -98,48 +118,48 @@ class Plan:
             augmentation=self.augmentation,
             stem=self.stem,
             facts={**self.facts, "sizes": self.sizes},
+            attributes=self.attributes,
         )
 
-    def _image_set(self, rows: Rows, items: np.ndarray, pixels: np.ndarray) -> ImageSet:
-        images = pixels[np.searchsorted(items, rows.items)]
-        if self.tinted:
-            images = tint(images, rows.groups)
-        return ImageSet(images, rows.labels, rows.groups, rows.index, rows.items)
+    def _image_set(self, rows: Rows, items: np.ndarray, pixels: np.ndarray, in_memory: bool) -> ImageSet:
+        change = EFFECTS[self.effect].change if self.effect else None
+        positions = np.searchsorted(items, rows.items)
+        lazy = LazyImages(pixels, positions, groups=rows.groups, keys=rows.items, change=change)
+        # Lazy images are read as arrays are: whoever only indexes them need not know the difference.
+        images = lazy[:] if in_memory else cast(np.ndarray, lazy)
+        return ImageSet(images, rows.labels, rows.groups, rows.index, rows.items, rows.attributes)
 
 
-def plain_rows(items: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Rows:
-    """Return source positions ``items``, each once; ``labels`` and ``groups`` cover the whole source."""
-    return Rows(items, labels[items], groups[items], items)
+def plain_rows(
+    items: np.ndarray, labels: np.ndarray, groups: np.ndarray, attributes: Mapping[str, np.ndarray]
+) -> Rows:
+    """Return source positions ``items``, each once; the other columns cover the whole source."""
+    chosen = {name: codes[items] for name, codes in attributes.items()}
+    return Rows(items, labels[items], groups[items], items, chosen)
 
 
-def tinted_rows(
+def injected_rows(
     parts: Mapping[str, np.ndarray],
     labels: np.ndarray,
-    skew: float,
-    *,
-    num_classes: int,
+    groups: np.ndarray,
+    attributes: Mapping[str, np.ndarray],
     num_groups: int,
-    rng: np.random.Generator,
 ) -> dict[str, Rows]:
-    """Give every item a tint: skewed in training; in validation and test each item appears in every tint.
+    """Return rows with an injected group: assigned in training; elsewhere each item appears in every group.
 
     Args:
         parts: source positions of each split.
         labels: class of every item of the source, ``(n,)``.
-        skew: share of each class's majority tint in training.
-        num_classes: number of classes.
-        num_groups: number of tints.
-        rng: source of the draw.
-
-    Returns:
-        The rows of each split.
+        groups: assigned group of every item, ``(n,)``; read in training only.
+        attributes: the source's own attributes, ``(n,)`` each.
+        num_groups: number of injected groups.
     """
     rows = {}
     for split, items in parts.items():
         if split == "train":
-            groups = assign_groups(labels[items], skew, num_classes, num_groups, rng)
+            repeated, chosen = items, groups[items]
         else:
-            groups = np.tile(np.arange(num_groups), len(items))
-            items = np.repeat(items, num_groups)
-        rows[split] = Rows(items, labels[items], groups, items * num_groups + groups)
+            repeated, chosen = np.repeat(items, num_groups), np.tile(np.arange(num_groups), len(items))
+        plain = plain_rows(repeated, labels, groups, attributes)
+        rows[split] = Rows(repeated, plain.labels, chosen, repeated * num_groups + chosen, plain.attributes)
     return rows

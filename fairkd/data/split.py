@@ -45,7 +45,33 @@ def part_sizes(n: int, shares: Sequence[float], fill_order: Sequence[int]) -> np
     sizes = np.zeros(len(shares), dtype=np.int64)
     sizes[list(fill_order)[:n]] = 1
     exact = np.asarray(shares, dtype=np.float64) * n
+    # Where the steps below surely lead, without taking thousands of them.
+    sizes = np.maximum(sizes, np.floor(exact).astype(np.int64) - len(shares))
     for _ in range(n - int(sizes.sum())):
         # Rounding before the comparison keeps ties (0.7 * 5 against 0.1 * 5) free of floating-point noise.
         sizes[np.argmax(np.round(exact - sizes, 9))] += 1
     return sizes
+
+
+def stratified_subset(strata: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose ``n`` samples, from every stratum in proportion to its size and at least one.
+
+    Args:
+        strata: stratum of each sample, ``(m,)``, integers from 0 without a gap.
+        n: how many to choose, from the number of strata to ``m``.
+        rng: source of the draw.
+
+    Returns:
+        Whether each sample is chosen, ``(m,)`` bool.
+    """
+    sizes = np.bincount(strata)
+    # The first of every stratum is certain; the others are shared out by largest remainders.
+    kept = np.ones(len(sizes), dtype=np.int64)
+    exact = (sizes - 1) * (n - len(sizes)) / max(1, (sizes - 1).sum())
+    kept += np.floor(exact + 1e-9).astype(np.int64)
+    remainder = np.round(exact - np.floor(exact + 1e-9), 9)
+    kept[np.argsort(-remainder, kind="stable")[: n - int(kept.sum())]] += 1
+    chosen = np.zeros(len(strata), dtype=bool)
+    for stratum, count in enumerate(kept):
+        chosen[rng.permutation(np.flatnonzero(strata == stratum))[:count]] = True
+    return chosen

@@ -149,7 +149,10 @@ def _natural_key(name: str) -> list[str | int]:
 def _only_csv(root: Root) -> str:
     names = root.csv_names()
     if not names:
-        raise DataError(f"{root.path} has no CSV file beside the images; add one, or set csv to its path")
+        raise DataError(
+            f"{root.path} has no CSV file beside the images; add one, or set csv to its path; for one folder a "
+            "class set dataset=imagefolder"
+        )
     if len(names) > 1:
         raise DataError(f"{root.path} has {len(names)} CSV files: set csv to one of {', '.join(names)}")
     return names[0]

@@ -31,7 +31,15 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from fairkd.metrics.calibration import BINS, Strategy, bin_edges, bin_of, confidence_and_correct
-from fairkd.metrics.confusion import CellCounts, Floats, confusion, divide, group_blind, mean_defined
+from fairkd.metrics.confusion import (
+    CellCounts,
+    Floats,
+    confusion,
+    divide,
+    group_blind,
+    group_slots,
+    mean_defined,
+)
 from fairkd.metrics.resampling import Design, compact, design
 
 Statistics = Mapping[str, Callable[[CellCounts], Floats]]
@@ -66,7 +74,8 @@ def bootstrap_counts(
 
     Args:
         labels: integer classes ``(n,)``.
-        groups: integer groups ``(n,)``.
+        groups: integer groups ``(n,)``, -1 where missing; the samples without a group of a class are a cell
+            of their own.
         predicted: integer predictions ``(models, n)``.
         units: unit of each sample ``(n,)``, any hashable values.
         num_classes: number of classes, those without samples included.
@@ -80,14 +89,17 @@ def bootstrap_counts(
         resample.
     """
     labels, groups, predicted = (np.asarray(codes, dtype=np.int64) for codes in (labels, groups, predicted))
-    sizes = num_classes, num_groups
-    cells = labels * num_groups + groups
+    slots, num_slots = group_slots(groups, num_groups)
+    sizes = num_classes, num_slots
+    cells = labels * num_slots + slots
     types = cells
     for one_model in predicted:
         types = compact(types * num_classes + one_model)
     plan = design(cells, types, units)
-    matrix = _count_matrix(plan, labels, groups, predicted, *sizes)
-    collectors = [_Collector(confusion(labels, groups, one, *sizes), statistics) for one in predicted]
+    matrix = _count_matrix(plan, labels, slots, predicted, sizes)
+    collectors = [
+        _Collector(confusion(labels, slots, one, *sizes), num_groups, statistics) for one in predicted
+    ]
     for table in plan.resample(matrix, replicates, seed):
         margins = np.moveaxis(table.reshape(-1, *sizes, table.shape[-1]), -1, 1)
         for model, collector in enumerate(collectors):
@@ -116,7 +128,7 @@ def bootstrap_calibration(
 
     Args:
         labels: integer classes ``(n,)``.
-        groups: integer groups ``(n,)``; they only define the strata.
+        groups: integer groups ``(n,)``, -1 where missing; they only define the strata.
         probabilities: for each model ``(n, classes)``.
         units: unit of each sample ``(n,)``.
         bins: as :func:`~fairkd.metrics.expected_calibration_error`.
@@ -132,7 +144,8 @@ def bootstrap_calibration(
         ParameterError: ``bins`` below 1 or an unknown ``strategy``.
     """
     labels, groups = (np.asarray(codes, dtype=np.int64) for codes in (labels, groups))
-    cells = labels * (groups.max() + 1) + groups
+    slots, num_slots = group_slots(groups, groups.max() + 1)
+    cells = labels * num_slots + slots
     types = compact(cells)
     binned, excess = [], []
     for one_model in probabilities:
@@ -204,20 +217,23 @@ def paired_interval(
 class _Collector:
     """Statistics of one model's resamples, and of the same resamples moved to a group-blind centre."""
 
-    def __init__(self, tensor: np.ndarray, statistics: Statistics) -> None:
-        self.statistics = statistics
+    def __init__(self, tensor: np.ndarray, num_groups: int, statistics: Statistics) -> None:
+        self.statistics, self.num_groups = statistics, num_groups
         self.observed = CellCounts.from_confusion(tensor)
-        self.blind = CellCounts.from_confusion(group_blind(tensor))
+        # Only samples with a group can be moved from one to another.
+        blind = np.concatenate([group_blind(tensor[:, :num_groups]), tensor[:, num_groups:]], axis=1)
+        self.blind = CellCounts.from_confusion(blind)
         self.values: dict[str, list[Floats]] = {name: [] for name in statistics}
         self.noise: dict[str, list[Floats]] = {name: [] for name in statistics}
 
     def add(self, drawn: CellCounts) -> None:
         """Add a chunk of resamples."""
         # A resample and its mirror image: what is linear in the counts then has a floor of exactly 0.
-        above, below = self._moved(drawn, 1), self._moved(drawn, -1)
+        slots = drawn, self._moved(drawn, 1), self._moved(drawn, -1), self.blind
+        drawn, above, below, blind = (counts.set_apart(self.num_groups) for counts in slots)
         for name, statistic in self.statistics.items():
             self.values[name].append(statistic(drawn))
-            self.noise[name].append((statistic(above) + statistic(below)) / 2 - statistic(self.blind))
+            self.noise[name].append((statistic(above) + statistic(below)) / 2 - statistic(blind))
 
     def result(self) -> dict[str, Resampled]:
         """Return the statistics of all chunks."""
@@ -240,23 +256,18 @@ class _Collector:
 
 
 def _count_matrix(
-    plan: Design,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    predicted: np.ndarray,
-    num_classes: int,
-    num_groups: int,
+    plan: Design, labels: np.ndarray, slots: np.ndarray, predicted: np.ndarray, sizes: tuple[int, int]
 ) -> csr_array:
     """Return the map from signatures to cells of samples, then of correct and predicted of each model."""
-    labels, groups, signature = labels[plan.rows], groups[plan.rows], plan.row_signature
-    num_cells = num_classes * num_groups
-    cells = labels * num_groups + groups
+    labels, slots, signature = labels[plan.rows], slots[plan.rows], plan.row_signature
+    num_slots, num_cells = sizes[1], sizes[0] * sizes[1]
+    cells = labels * num_slots + slots
     signatures, table_rows = [signature], [cells]
     for model, prediction in enumerate(predicted[:, plan.rows]):
         correct = prediction == labels
         block = num_cells * (1 + 2 * model)
         signatures += [signature[correct], signature]
-        table_rows += [block + cells[correct], block + num_cells + prediction * num_groups + groups]
+        table_rows += [block + cells[correct], block + num_cells + prediction * num_slots + slots]
     return _matrix(plan, table_rows, signatures, None, num_cells * (1 + 2 * len(predicted)))
 
 

@@ -12,14 +12,17 @@ import numpy as np
 import pandas as pd
 
 from fairkd.errors import DataError, FairkdWarning
-from fairkd.metrics.confusion import CellCounts, confusion
+from fairkd.metrics.confusion import CellCounts
 
 _NAMED_CELLS = 12
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Labels, groups and predictions as codes ``(n,)`` into ``classes`` and ``group_values``."""
+    """Labels, groups and predictions as codes ``(n,)`` into ``classes`` and ``group_values``.
+
+    The code of a missing group is -1.
+    """
 
     labels: np.ndarray
     groups: np.ndarray
@@ -31,7 +34,7 @@ class Encoded:
     def counts(self) -> CellCounts:
         """The samples counted by cell."""
         sizes = len(self.classes), len(self.group_values)
-        return CellCounts.from_confusion(confusion(self.labels, self.groups, self.predicted, *sizes))
+        return CellCounts.of_samples(self.labels, self.groups, self.predicted, *sizes)
 
 
 def encode(y_true: Any, y_pred: Any, sensitive_features: Any = None) -> Encoded:
@@ -42,11 +45,12 @@ def encode(y_true: Any, y_pred: Any, sensitive_features: Any = None) -> Encoded:
     Args:
         y_true: true classes ``(n,)``.
         y_pred: predicted classes ``(n,)``.
-        sensitive_features: groups ``(n,)``; ``None`` puts all samples into one.
+        sensitive_features: groups ``(n,)``; ``None`` puts all samples into one. A group is missing where
+            the value is (None, NaN), or is -1 among integers from 0, as :class:`fairkd.data.ImageSet` has it.
 
     Raises:
-        DataError: no samples, unequal lengths, missing values, several dimensions, or numbers mixed with
-            text.
+        DataError: no samples, unequal lengths, missing classes, no group at all, several dimensions, or
+            numbers mixed with text.
     """
     columns = {"y_true": y_true, "y_pred": y_pred}
     if sensitive_features is None:
@@ -56,13 +60,29 @@ def encode(y_true: Any, y_pred: Any, sensitive_features: Any = None) -> Encoded:
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise DataError(f"metrics need columns of one length, at least one sample; got {lengths}")
     groups, group_values = _codes({"sensitive_features": columns.pop("sensitive_features")})
+    if _has_code_for_missing(sensitive_features):
+        # Values are in sorted order, so that -1 is the first.
+        groups, group_values = [groups[0] - 1], group_values[1:]
+    if not len(group_values):
+        raise DataError("sensitive_features: no sample has a group, so that groups cannot be compared")
     classes, class_values = _codes(columns)
+    missing = sum(int((codes < 0).sum()) for codes in classes)
+    if missing:
+        raise DataError(f"{' and '.join(columns)}: {missing} values are missing or not a category")
     return Encoded(classes[0], groups[0], classes[1], class_values, group_values)
 
 
 def encode_and_warn(y_true: Any, y_pred: Any, sensitive_features: Any) -> Encoded:
-    """:func:`encode`, with a warning that names the empty class x group cells."""
+    """:func:`encode`, with warnings that count missing groups and name the empty class x group cells."""
     encoded = encode(y_true, y_pred, sensitive_features)
+    missing = int((encoded.groups < 0).sum())
+    if missing:
+        warnings.warn(
+            f"{missing} of {len(encoded.groups)} samples have no group (None, NaN or the code -1): what compares "
+            "groups leaves them out",
+            FairkdWarning,
+            stacklevel=3,
+        )
     warn_empty_cells(encoded.counts.samples, encoded.classes, encoded.group_values, stacklevel=4)
     return encoded
 
@@ -83,8 +103,16 @@ def warn_empty_cells(
     )
 
 
+def _has_code_for_missing(groups: Any) -> bool:
+    """Whether groups are integers, none below -1, with -1 among them."""
+    if isinstance(getattr(groups, "dtype", None), pd.CategoricalDtype):
+        return False
+    codes = np.asarray(groups)
+    return codes.dtype.kind == "i" and codes.min() == -1
+
+
 def _codes(columns: Mapping[str, Any]) -> tuple[list[np.ndarray], pd.Index]:
-    """Encode columns that share their values."""
+    """Encode columns that share their values; -1 for what is missing or not a category."""
     types = [getattr(column, "dtype", None) for column in columns.values()]
     categorical = next((kind for kind in types if isinstance(kind, pd.CategoricalDtype)), None)
     if categorical is not None:
@@ -93,8 +121,6 @@ def _codes(columns: Mapping[str, Any]) -> tuple[list[np.ndarray], pd.Index]:
     else:
         codes, values = pd.factorize(np.concatenate(_arrays(columns)), sort=True)
         values = pd.Index(values)
-    if (codes < 0).any():
-        raise DataError(f"{' and '.join(columns)}: {(codes < 0).sum()} values are missing or not a category")
     return np.split(codes.astype(np.int64), len(columns)), values
 
 

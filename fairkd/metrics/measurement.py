@@ -11,7 +11,7 @@ import pandas as pd
 from fairkd.metrics import reductions
 from fairkd.metrics.bootstrap import Resampled, bootstrap_calibration, bootstrap_counts
 from fairkd.metrics.calibration import expected_calibration_error
-from fairkd.metrics.confusion import CellCounts, Floats, confusion
+from fairkd.metrics.confusion import CellCounts, Floats, group_slots
 from fairkd.metrics.registry import METRICS
 from fairkd.predictions import Predictions
 
@@ -36,14 +36,14 @@ _TABLES: tuple[tuple[str, str, Callable[[CellCounts], Floats], str], ...] = (
         "Share of the class's samples in the group that are predicted correctly.",
     ),
 )
+_MISSING_GROUPS = " Samples whose group is missing are left out."
 _UNEQUAL_GROUPS = " The groups differ in size here, so part of the value is the data's."
 
 
 def count(predictions: Predictions) -> CellCounts:
     """Count the samples by class, group and prediction."""
     sizes = len(predictions.class_names), len(predictions.group_names)
-    tensor = confusion(predictions.labels, predictions.groups, predictions.predicted, *sizes)
-    return CellCounts.from_confusion(tensor)
+    return CellCounts.of_samples(predictions.labels, predictions.groups, predictions.predicted, *sizes)
 
 
 def layout(predictions: Predictions) -> pd.DataFrame:
@@ -51,8 +51,9 @@ def layout(predictions: Predictions) -> pd.DataFrame:
 
     Returns:
         The columns ``level`` (``overall``, ``group``, ``class`` or ``cell``), ``metric``, ``class`` and
-        ``group`` (``"all"`` where the value is of all), ``n`` (samples; for a class's recall gap those of
-        its smallest group), ``definition`` and ``better``.
+        ``group`` (``"all"`` where the value is of all), ``n`` (the samples that are counted, for what
+        compares groups those that have one; for a class's recall gap those of its smallest group),
+        ``definition`` and ``better``.
     """
     counts = count(predictions)
     classes, groups = np.array(predictions.class_names), np.array(predictions.group_names)
@@ -66,7 +67,9 @@ def layout(predictions: Predictions) -> pd.DataFrame:
         "class": {"class": classes, "group": "all", "n": counts.samples.min(axis=1)},
         "cell": cells,
     }
-    overall = {"metric": list(METRICS), "class": "all", "group": "all", "n": len(predictions)}
+    grouped = int(counts.group_sizes.sum())
+    sizes = [grouped if metric.compares_groups else len(predictions) for metric in METRICS.values()]
+    overall = {"metric": list(METRICS), "class": "all", "group": "all", "n": sizes}
     texts = {"definition": _definitions(counts), "better": [metric.better for metric in METRICS.values()]}
     tables = [
         {
@@ -128,18 +131,14 @@ def trials(predictions: Predictions) -> Floats:
     NaN for what is not a proportion of samples.
     """
     num_classes, num_groups = len(predictions.class_names), len(predictions.group_names)
-    groups, units = predictions.groups, pd.factorize(predictions.units)[0]
+    units = pd.factorize(predictions.units)[0]
+    slots, num_slots = group_slots(predictions.groups, num_groups)
     overall = np.full(len(METRICS), np.nan)
     overall[list(METRICS).index("accuracy")] = units.max() + 1
-    cells = predictions.labels * num_groups + groups
-    return np.concatenate(
-        [
-            overall,
-            _distinct(units, groups, num_groups),
-            np.full(num_classes, np.nan),
-            _distinct(units, cells, num_classes * num_groups),
-        ]
-    )
+    by_group = _distinct(units, slots, num_slots)
+    by_cell = _distinct(units, predictions.labels * num_slots + slots, num_classes * num_slots)
+    by_cell = by_cell.reshape(num_classes, num_slots)[:, :num_groups]
+    return np.concatenate([overall, by_group[:num_groups], np.full(num_classes, np.nan), by_cell.ravel()])
 
 
 def _row(by_name: dict[str, Resampled], calibration: Resampled) -> Resampled:
@@ -156,8 +155,11 @@ def _row(by_name: dict[str, Resampled], calibration: Resampled) -> Resampled:
 
 def _definitions(counts: CellCounts) -> list[str]:
     unequal = len(np.unique(counts.group_sizes)) > 1
+    missing = counts.ungrouped is not None
     return [
-        metric.definition + (_UNEQUAL_GROUPS if unequal and name == "bias_amplification" else "")
+        metric.definition
+        + (_MISSING_GROUPS if missing and metric.compares_groups else "")
+        + (_UNEQUAL_GROUPS if unequal and name == "bias_amplification" else "")
         for name, metric in METRICS.items()
     ]
 

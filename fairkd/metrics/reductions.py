@@ -31,7 +31,7 @@ _REDUCERS: dict[str, Callable[[Floats], Floats]] = {
 
 def accuracy(counts: CellCounts) -> Floats:
     """Share of correct predictions."""
-    return divide(counts.correct.sum(axis=(-2, -1)), counts.samples.sum(axis=(-2, -1)))
+    return divide(counts.class_correct.sum(axis=-1), counts.class_sizes.sum(axis=-1))
 
 
 def balanced_accuracy(counts: CellCounts) -> Floats:
@@ -105,7 +105,7 @@ def bias_amplification(counts: CellCounts) -> Floats:
     total = counts.predicted.sum(axis=-1)
     largest_share = np.minimum(divide(counts.predicted.max(axis=-1), np.where(total < 0.5, 0, total)), 1)
     groups_with_samples = (counts.group_sizes > 0).sum(axis=-1)
-    return np.asarray(mean_defined(largest_share) - 1 / groups_with_samples)
+    return np.asarray(mean_defined(largest_share) - divide(np.ones(()), groups_with_samples))
 
 
 def _positive_or_reduced(by_class: Floats, reduce: str, allowed: tuple[str, ...]) -> Floats:

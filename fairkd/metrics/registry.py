@@ -23,6 +23,7 @@ class Metric:
         better: which direction is better.
         definition: one sentence.
         reduce: from counts ``(...)`` to values ``(...)``; ``None`` where counts do not suffice.
+        compares_groups: whether samples without a group are left out.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Metric:
     better: Better
     definition: str
     reduce: Callable[[CellCounts], Floats] | None
+    compares_groups: bool = True
 
 
 #: Metrics by name. All are computed on the same samples with the defaults of the public function of that
@@ -43,6 +45,7 @@ METRICS: dict[str, Metric] = {
             "higher",
             "Share of the samples that are predicted correctly.",
             reductions.accuracy,
+            compares_groups=False,
         ),
         Metric(
             "balanced_accuracy",
@@ -50,6 +53,7 @@ METRICS: dict[str, Metric] = {
             "higher",
             "Mean over the classes of the share of the class that is predicted correctly (recall).",
             reductions.balanced_accuracy,
+            compares_groups=False,
         ),
         Metric(
             "worst_group_accuracy",
@@ -124,6 +128,7 @@ METRICS: dict[str, Metric] = {
             "higher",
             "Mean recall of the classes divided by the best class's recall; groups play no part.",
             reductions.class_recall_ratio,
+            compares_groups=False,
         ),
         Metric(
             "bias_amplification",
@@ -140,6 +145,7 @@ METRICS: dict[str, Metric] = {
             "Mean distance between confidence and accuracy over 15 equally wide confidence bins, "
             "each weighted by its samples.",
             None,
+            compares_groups=False,
         ),
     )
 }

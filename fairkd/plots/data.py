@@ -20,7 +20,7 @@ from fairkd.plots.panels import (
     say_missing,
 )
 from fairkd.plots.text import count, escape, estimate, lines, metric, quantity, shorten, wrap
-from fairkd.plots.theme import ACCENT, TEXT, finish
+from fairkd.plots.theme import ACCENT, TEXT, finish, group_styles
 
 
 def association_bars(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
@@ -124,3 +124,92 @@ def predictability_bars(table: pd.DataFrame, *, title: str | None = None) -> go.
     name_rows(fig, [wrap(name, 18, max_lines=2) for name in names], title_text=keys[0])
     fig.update_xaxes(title_text="balanced accuracy (share)", range=[0, 1.04])
     return finish(fig, title or "How well the group can be predicted", plot_height=height, legend=2)
+
+
+def attribute_shares(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
+    """Show how a data set divides over its groups and further attributes: one panel a split, one row a value.
+
+    Args:
+        table: tidy rows ``attribute, split, value, share`` and, if known, ``low, high, n``; a missing value
+            reads "missing".
+        title: plain text.
+
+    Raises:
+        DataError: a column is missing, or a value occurs twice in a split.
+    """
+    require(table, ["attribute", "split", "value", "share"], "attribute_shares")
+    table = table.assign(value=table["value"].astype(object).where(table["value"].notna(), "missing"))
+    require_one_row_each(table, ["attribute", "split", "value"], "attribute_shares")
+    several = len(levels(table["attribute"])) > 1
+    names = np.array(
+        [f"{a}: {v}" if several else str(v) for a, v in zip(table["attribute"], table["value"], strict=True)]
+    )
+    rows = list(dict.fromkeys(names))
+    items = []
+    for split in levels(table["split"]):
+        chosen = (table["split"] == split).to_numpy()
+        columns = numbers(table[chosen], "share", "low", "high", "n")
+        marks = [
+            Mark(
+                row=rows.index(name),
+                value=share,
+                low=low,
+                high=high,
+                name=escape(split),
+                hover=lines(escape(name), f"share {estimate(share, low, high)}", count(n)),
+            )
+            for name, share, low, high, n in zip(names[chosen], *columns, strict=True)
+        ]
+        items.append(Panel(str(split), "share of the split", marks))
+    labels = [wrap(name, 18, max_lines=2) for name in rows]
+    drawn = row_panels(items, labels, "value", row_height=36, same_scale=True)
+    # A share is read from zero; the widest interval still fits.
+    top = np.nanmax([*numbers(table, "share", "high"), np.zeros(len(table))])
+    drawn.fig.update_xaxes(range=[0, 1.05 * (top or 1)])
+    return finish(
+        drawn.fig, title or "Shares of every group", plot_height=drawn.height, headings=drawn.headings
+    )
+
+
+def image_statistics(table: pd.DataFrame, *, split: str = "train", title: str | None = None) -> go.Figure:
+    """Show the mean of simple image statistics by group: one panel a statistic, one row a group.
+
+    Args:
+        table: tidy rows ``split, group, statistic, value`` and, if known, ``low, high, n``.
+        split: which split to show.
+        title: plain text.
+
+    Raises:
+        DataError: a column or the split is missing, or a group has two values of one statistic.
+    """
+    require(table, ["split", "group", "statistic", "value"], "image_statistics")
+    table = table[table["split"] == split]
+    require(table, ["split"], "image_statistics")
+    require_one_row_each(table, ["group", "statistic"], "image_statistics")
+    groups = levels(table["group"])
+    styles = group_styles(groups)
+    items = []
+    for name in levels(table["statistic"]):
+        rows = table[table["statistic"] == name]
+        columns = numbers(rows, "value", "low", "high", "n")
+        marks = [
+            Mark(
+                row=groups.index(group),
+                value=value,
+                low=low,
+                high=high,
+                style=styles[group],
+                name=escape(group),
+                hover=lines(escape(group), f"mean {escape(name)} {estimate(value, low, high)}", count(n)),
+            )
+            for group, value, low, high, n in zip(rows["group"], *columns, strict=True)
+        ]
+        items.append(Panel(str(name), "mean, 0 to 1", marks))
+    drawn = row_panels(items, [wrap(group, 16, max_lines=2) for group in groups], "group")
+    return finish(
+        drawn.fig,
+        title or f"Image statistics by group, {split} split",
+        plot_height=drawn.height,
+        note="Lines are intervals of the mean; the scales differ",
+        headings=drawn.headings,
+    )

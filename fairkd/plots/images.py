@@ -71,7 +71,7 @@ def image_grid(
 
     rows = len(group_names) * per_cell
     fig, height = panels([min(_SHOWN_TILE, _SHOWN_WIDTH / len(class_names)) * rows])
-    fig.add_trace(_picture(images, picks, sizes.shape, per_cell))
+    fig.add_trace(picture(images, picks, sizes.shape, per_cell))
     fig.add_trace(_hover_layer(picks, sizes, class_names, group_names, per_cell))
     for g, c in zip(*np.nonzero(sizes == 0), strict=True):
         say_missing(fig, int(c), _middle(g, per_cell), "no samples" if per_cell > 1 else "no<br>samples")
@@ -108,10 +108,17 @@ def _middle(group: int, per_cell: int) -> float:
     return (int(group) + 0.5) * per_cell - 0.5
 
 
-def _picture(
+def picture(
     images: np.ndarray, picks: dict[_Cell, np.ndarray], shape: tuple[int, ...], per_cell: int
 ) -> go.Image:
-    """Compose the tiles into one RGBA picture, each pixel enlarged to a square; gaps stay transparent."""
+    """Compose tiles into one RGBA picture, each pixel enlarged to a square; gaps stay transparent.
+
+    Args:
+        images: ``(n, height, width, 3)``, uint8.
+        picks: positions in ``images`` for each cell ``(row, column)``; a cell without any is shaded.
+        shape: rows and columns of cells.
+        per_cell: tiles a cell, one below another.
+    """
     height, width = images.shape[1:3]
     scale = max(1, math.ceil(_TILE / max(height, width)))
     side = scale * max(height, width) + 2 * max(1, scale * max(height, width) // 24)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fairkd.metrics import reductions
-from fairkd.metrics.confusion import CellCounts, confusion
+from fairkd.metrics.confusion import CellCounts
 
 
 def validation_scores(
@@ -20,11 +20,12 @@ def validation_scores(
     """Return accuracy, mean recall gap, worst-group accuracy and ``accuracy[<group>]``, as plain floats.
 
     Args:
-        labels, groups, predicted: integer codes ``(n,)``.
+        labels, groups, predicted: integer codes ``(n,)``; a sample of group -1 (missing) counts for the
+            accuracy alone.
         num_classes: number of classes.
         group_names: all groups; one without samples scores NaN.
     """
-    counts = CellCounts.from_confusion(confusion(labels, groups, predicted, num_classes, len(group_names)))
+    counts = CellCounts.of_samples(labels, groups, predicted, num_classes, len(group_names))
     by_group = zip(group_names, counts.group_accuracy, strict=True)
     scores = {
         "accuracy": reductions.accuracy(counts),

@@ -111,7 +111,7 @@ def test_plan_agrees_with_what_is_loaded(digits):
         ({"csv": "labels.csv"}, "csv='labels.csv' is not used by colored-digits"),
         (
             {"bias": "subsample"},
-            "bias='subsample' is not allowed: the scans of colored-digits have no groups",
+            "bias='subsample' is not allowed: colored-digits has no groups of its own; set group, or bias",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """The audit against written-out formulas and known values."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -10,7 +11,8 @@ from sklearn.metrics import mutual_info_score
 
 from fairkd.data import ImageSet, Splits, load_dataset
 from fairkd.data.audit import association, audit, group_predictability, wilson_interval
-from fairkd.errors import FairkdWarning
+from fairkd.data.audit.probe import fitted_probe, inputs_of
+from fairkd.errors import DataError, FairkdWarning
 
 
 def make_splits(train, test=None, *, cue=True, seed=0):
@@ -149,11 +151,12 @@ def test_a_visible_group_is_predicted_and_an_invisible_one_is_not():
 
 def test_predictability_is_the_mean_of_the_groups_recalls():
     """A rare group counts as much as a frequent one; limits are the means of Wilson's."""
-    from fairkd.data import audit as module
-
     splits = make_splits([[200, 40], [200, 40]], [[80, 10], [80, 10]], seed=3)
     row = group_predictability(splits).iloc[0]
-    predicted = module._probe(splits.train, splits.test)
+    train, test = (
+        inputs_of(splits, name, np.arange(len(one)), None) for name, one in list(splits.items())[::2]
+    )
+    predicted = fitted_probe(train, splits.train.groups).predict(test)
     hits = [(predicted == g)[splits.test.groups == g] for g in (0, 1)]
     limits = [binomtest(int(h.sum()), len(h)).proportion_ci(0.95, method="wilson") for h in hits]
     assert row["balanced_accuracy"] == pytest.approx(np.mean([h.mean() for h in hits]))
@@ -162,7 +165,7 @@ def test_predictability_is_the_mean_of_the_groups_recalls():
 
 
 def test_rows_of_the_probe_are_capped(monkeypatch):
-    monkeypatch.setattr("fairkd.data.audit.PROBE_ROWS", 50)
+    monkeypatch.setattr("fairkd.data.audit.probe.PROBE_ROWS", 50)
     splits = make_splits([[100, 100], [100, 100]])
     first, again = (group_predictability(splits) for _ in range(2))
     assert first["n"].item() == 50
@@ -185,3 +188,113 @@ def test_default_data():
     assert table["test", "cramers_v"] == table["validation", "cramers_v"] == 0
     assert found.predictability["balanced_accuracy"].item() > 0.99
     assert found.empty_cells.empty
+    assert found.odd_images.empty
+    assert found.duplicates.loc[found.duplicates["kind"] == "exact", "pairs"].sum() == 0
+
+
+# Further attributes, and samples without a group
+
+
+def with_attributes(splits, codes, *, missing=()):
+    """The splits with the attribute "age" in every split, and no group in the given rows of the training split."""
+    parts = {}
+    for name, images in splits.items():
+        groups = images.groups.copy()
+        if name == "train":
+            groups[list(missing)] = -1
+        ages = np.resize(codes, len(images))
+        parts[name] = dataclasses.replace(images, groups=groups, attributes={"age": ages})
+    return dataclasses.replace(splits, **parts, attributes={"age": ("young", "old")})
+
+
+def test_attributes_are_counted_with_their_missing_values():
+    splits = with_attributes(make_splits([[4, 4], [4, 4]]), [0, 0, 1, -1], missing=[0, 5])
+    table = audit(splits).attributes
+    train = table[table["split"] == "train"]
+    train = train.assign(value=train["value"].fillna("?"))
+    found = [tuple(row) for row in train[["attribute", "value", "n", "share"]].itertuples(index=False)]
+    assert found == [
+        ("group", "g0", 7, 7 / 16),
+        ("group", "g1", 7, 7 / 16),
+        ("group", "?", 2, 2 / 16),
+        ("age", "young", 8, 0.5),
+        ("age", "old", 4, 0.25),
+        ("age", "?", 4, 0.25),
+    ]
+    low, high = wilson_interval(train["n"].to_numpy(), np.full(6, 16))
+    np.testing.assert_allclose(train["low"], low)
+    np.testing.assert_allclose(train["high"], high)
+    tests = table[(table["split"] == "test") & (table["attribute"] == "group")]
+    assert tests["n"].tolist() == [8, 8, 0]
+
+
+def test_association_of_each_attribute():
+    splits = with_attributes(make_splits([[10, 10], [10, 10]]), [0] * 20 + [1] * 20)
+    table = audit(splits).attribute_association
+    v = table[table["statistic"] == "cramers_v"].set_index(["attribute", "split"])["value"]
+    assert v["group", "train"] == 0
+    assert v["age", "train"] == pytest.approx(1)
+
+
+def test_rows_without_a_group_change_nothing_but_the_counts_of_missing():
+    """Known-answer: the association of what is left, and never the last group's."""
+    splits = make_splits([[30, 10], [10, 30]])
+    incomplete = with_attributes(splits, [0, 1], missing=range(5))
+    left = dataclasses.replace(splits, train=splits.train.subset(np.arange(5, 80)))
+    assert values(incomplete).equals(values(left))
+    assert association(incomplete).iloc[0]["n"] == 75
+    assert audit(incomplete).counts.equals(audit(left).counts)
+
+
+def test_the_probe_leaves_rows_without_a_group_out():
+    splits = make_splits([[60, 60], [60, 60]])
+    groups = np.where(np.arange(240) % 3 == 0, -1, splits.test.groups)
+    row = group_predictability(
+        dataclasses.replace(splits, test=dataclasses.replace(splits.test, groups=groups))
+    ).iloc[0]
+    assert row["n"] == 160
+    assert row["balanced_accuracy"] > 0.9
+
+
+def test_predictability_of_attributes_and_from_features():
+    splits = with_attributes(make_splits([[60, 60], [60, 60]], cue=False), [0, 1])
+    features = {name: np.eye(2)[images.groups] for name, images in splits.items()}
+    table = audit(splits, features=features).predictability
+    assert table[["target", "source"]].to_numpy().tolist() == [
+        ["group", "pixels (8 × 8)"],
+        ["group", "features (2)"],
+        ["age", "pixels (8 × 8)"],
+        ["age", "features (2)"],
+    ]
+    assert table.loc[1, "balanced_accuracy"] == 1
+    assert table.loc[0, "low"] < 0.5 < table.loc[0, "high"]
+
+
+def test_features_may_be_a_function_of_images():
+    splits = make_splits([[60, 60], [60, 60]])
+    called = []
+
+    def redness(images):
+        called.append(len(images))
+        return images[..., 0].mean(axis=(1, 2))[:, None]
+
+    row = group_predictability(splits, features=redness).iloc[0]
+    assert row["source"] == "features (1)"
+    assert row["balanced_accuracy"] > 0.95
+    assert called == [240, 240]
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (
+            {"train": np.zeros((3, 2))},
+            r"features of the train split have shape \(3, 2\); needed: \(240, dim\)",
+        ),
+        ({}, r"have shape \(0, 0\)"),
+        (lambda images: np.zeros(len(images)), r"have shape \(240,\)"),
+    ],
+)
+def test_features_that_do_not_fit_are_named(features, message):
+    with pytest.raises(DataError, match=message):
+        group_predictability(make_splits([[60, 60], [60, 60]]), features=features)

@@ -1,13 +1,17 @@
 """Decoding: every mode against what its pixels mean, orientation, crop, and what is refused."""
 
+import hashlib
 import io
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from fairkd.data.images import decode_image, decode_images
+from fairkd.data.decode import CHUNK, decode_files
+from fairkd.data.images import decode_image
 
 
 def encoded(image, kind="PNG", **options):
@@ -112,32 +116,120 @@ def test_what_is_refused(data, message):
         decode_image(data, 8)
 
 
+def decode_all(names, read, size):
+    chunks = list(decode_files(names, read, size))
+    starts = np.cumsum([0] + [len(chunk.records) for chunk in chunks])
+    errors = {
+        int(start) + i: text
+        for start, chunk in zip(starts, chunks, strict=False)
+        for i, text in chunk.errors.items()
+    }
+    return np.concatenate([chunk.records for chunk in chunks]), errors
+
+
 @pytest.mark.parametrize("limit", [63, 40, 10])
 def test_decompression_bomb(monkeypatch, limit):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    _, errors = decode_images(["bomb"], lambda name: encoded(flat("L", 9)), 8)
+    _, errors = decode_all(["bomb"], lambda name: encoded(flat("L", 9)), 8)
     assert list(errors) == [0]
-    assert "exceed" in str(errors[0])
+    assert "exceed" in errors[0]
 
 
 def test_many_images_keep_their_order_and_report_their_errors():
     def read(name):
         if name == "gone":
-            raise FileNotFoundError(name)
+            raise FileNotFoundError("no such file")
         return b"broken" if name == "broken" else encoded(flat("L", int(name)))
 
-    names = [str(i) for i in range(100)]
+    names = [str(i) for i in range(150)]
     names[41], names[77] = "gone", "broken"
-    images, errors = decode_images(names, read, 8)
-    assert {i: type(error) for i, error in errors.items()} == {
-        41: FileNotFoundError,
-        77: UnidentifiedImageError,
-    }
-    values = images[:, 0, 0, 0].tolist()
-    assert values == [0 if i in errors else i for i in range(100)]
+    records, errors = decode_all(names, read, 8)
+    assert list(errors) == [41, 77]
+    assert errors[41] == "no such file" and errors[77].startswith("cannot identify image file")
+    values = records["pixels"][:, 0, 0, 0].tolist()
+    assert values == [0 if i in errors else i for i in range(150)]
+    expected = hashlib.blake2b(encoded(flat("L", 7)), digest_size=16).digest()
+    assert records["hash"][7].tobytes() == expected
 
 
 def test_no_warning_filter_is_left_behind():
     before = list(warnings.filters)
-    decode_images(["1"], lambda name: encoded(flat("L", 1)), 8)
+    decode_all(["1"], lambda name: encoded(flat("L", 1)), 8)
     assert list(warnings.filters) == before
+
+
+def write_files(folder, n):
+    names = [f"{i:03}.png" for i in range(n)]
+    for i, name in enumerate(names):
+        (folder / name).write_bytes(b"broken" if i == 70 else encoded(flat("L", i)))
+    return names
+
+
+def count_in_process(folder, monkeypatch):
+    """Read in this process, counting: worker processes read by themselves."""
+    counted = []
+
+    def read(name):
+        counted.append(name)
+        return (folder / name).read_bytes()
+
+    monkeypatch.setattr("fairkd.data.decode.PROCESSES_FROM", 1)
+    return read, counted
+
+
+def test_processes_give_what_threads_give(tmp_path, monkeypatch):
+    names = write_files(tmp_path, 130)
+    read, counted = count_in_process(tmp_path, monkeypatch)
+    processes = list(decode_files(names, read, 8, root=tmp_path))
+    assert counted == []
+    threads = list(decode_files(names, read, 8))
+    assert sorted(counted) == names
+    for one, other in zip(processes, threads, strict=True):
+        assert (one.records == other.records).all()
+        assert one.errors.keys() == other.errors.keys()
+    assert [list(chunk.errors) for chunk in processes] == [[], [70 - CHUNK], []]
+
+
+def test_a_process_that_dies_is_stood_in_for(tmp_path, monkeypatch):
+    names = write_files(tmp_path, 130)
+    read, counted = count_in_process(tmp_path, monkeypatch)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    chunks = list(decode_files(names, read, 8, root=tmp_path))
+    assert sorted(counted) == names
+    assert np.concatenate([chunk.records["pixels"] for chunk in chunks])[129, 0, 0, 0] == 129
+
+
+def test_no_process_is_left_behind(tmp_path, monkeypatch):
+    names = write_files(tmp_path, 130)
+    read, _ = count_in_process(tmp_path, monkeypatch)
+    started = []
+    popen = subprocess.Popen
+
+    def start(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    stream = decode_files(names, read, 8, root=tmp_path)
+    next(stream)
+    stream.close()
+    assert started and all(process.poll() is not None for process in started)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("quality", [30, 75, 95])
+@pytest.mark.parametrize("size", [17, 32])
+def test_a_small_jpeg_gives_pillow_s_pixels(size, quality, subsampling):
+    pixels = np.random.default_rng(size).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    with Image.open(io.BytesIO(buffer.getvalue())) as image:
+        expected = np.asarray(image)
+    np.testing.assert_array_equal(decode_image(buffer.getvalue(), size), expected)
+
+
+def test_a_small_jpeg_that_is_cut_off_is_refused():
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(buffer, "JPEG")
+    with pytest.raises(OSError, match=r"(?i)truncated"):
+        decode_image(buffer.getvalue()[:-40], 32)

@@ -48,8 +48,6 @@ def test_missing_columns_and_files(make_folder, options, message):
     [
         (1, "", "labels.csv: column 'label' is empty in row 4; fill in the values or remove the rows"),
         (1, "NaN", "column 'label' is empty in row 4"),
-        (2, "", "column 'group' is empty in row 4"),
-        (2, "nan", "column 'group' is empty in row 4"),
         (0, "", "column 'path' is empty in row 4"),
         (0, "/etc/passwd", "labels.csv, row 4: the path '/etc/passwd' is absolute; write it relative"),
         (0, "C:\\x.png", r"row 4: the path 'C:\\\\x.png' is absolute"),
@@ -69,12 +67,12 @@ def test_bad_cell_names_its_row(make_folder, column, value, message):
     refuse(folder.root, message)
 
 
-def test_many_empty_groups_are_counted(make_folder):
+def test_many_empty_labels_are_counted(make_folder):
     folder = make_folder()
     for row in folder.rows[3:13]:
-        row[2] = ""
+        row[1] = ""
     folder.write()
-    refuse(folder.root, r"column 'group' is empty in 10 rows \(5, 6, 7, 8, 9, \.\.\.\)")
+    refuse(folder.root, r"column 'label' is empty in 10 rows \(5, 6, 7, 8, 9, \.\.\.\)")
 
 
 def test_an_empty_label_folder_fallback(make_folder):
@@ -89,7 +87,7 @@ def test_an_empty_label_folder_fallback(make_folder):
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (1, "the label column gives the one class 'same', and at least two are needed"),
+        (1, "'label' gives the one class 'same', and at least two are needed; set label_column"),
         (2, "column 'group' holds the one group 'same', and at least two are needed"),
     ],
 )
@@ -163,9 +161,9 @@ def test_csv_that_is_no_table(make_folder, content, message):
 
 def test_short_row_is_an_empty_cell(make_folder):
     folder = make_folder()
-    folder.rows[2] = folder.rows[2][:2]
+    folder.rows[2] = folder.rows[2][:1]
     folder.write()
-    refuse(folder.root, "column 'group' is empty in row 4")
+    refuse(folder.root, "column 'label' is empty in row 4")
 
 
 def test_no_csv_and_several(make_folder):

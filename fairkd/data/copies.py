@@ -1,0 +1,34 @@
+"""Byte-identical image files in different splits."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from fairkd.data.profile import Records
+from fairkd.errors import FairkdWarning
+
+
+def warn_of_copies(records: Records, part: np.ndarray, items: np.ndarray, hashes: np.ndarray) -> None:
+    """Warn of byte-identical files in different splits: what was trained on would be tested again.
+
+    Args:
+        records: the source, which names the files.
+        part: split of each image, ``(n,)``; -1: none.
+        items: position of each image in the source, ``(n,)``.
+        hashes: hash of each image's file, ``(n,)``.
+    """
+    order = np.flatnonzero(part >= 0)
+    order = order[np.lexsort((order, part[order]))]
+    _, first, copy_of = np.unique(hashes[order], return_index=True, return_inverse=True)
+    original = order[first[copy_of.ravel()]]
+    copies = np.flatnonzero(part[original] != part[order])
+    if len(copies):
+        names = [records.pixels.describe(int(items[row])) for row in (original[copies[0]], order[copies[0]])]
+        warnings.warn(
+            f"{records.columns.origin}: {len(copies)} images are byte for byte the same as one in another split, "
+            f"first {' and '.join(names)}; remove the copies, or results look better than they are",
+            FairkdWarning,
+            stacklevel=2,
+        )

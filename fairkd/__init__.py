@@ -19,6 +19,7 @@ _HOMES = {
     "check_experiment": "recipes",
     "compare": "evaluation",
     "create_model": "models",
+    "data_card": "report.data_card",
     "distill_student": "recipes",
     "evaluate": "evaluation",
     "findings": "evaluation",
@@ -44,6 +45,7 @@ __all__ = [
     "compare",
     "create_model",
     "data",
+    "data_card",
     "distill_student",
     "evaluate",
     "findings",
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
         train_students,
         train_teacher,
     )
+    from fairkd.report.data_card import data_card
 
 
 def __getattr__(name: str) -> Any:

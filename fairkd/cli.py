@@ -1,4 +1,4 @@
-"""The command line: ``fairkd run | report | datasets | doctor``.
+"""The command line: ``fairkd run | compare | report | datasets | doctor``.
 
 Only what parses arguments is imported here, so that ``--help`` and mistakes are answered at once.
 """
@@ -9,22 +9,23 @@ import contextlib
 import json
 import signal
 import sys
-import types
-import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
+from fairkd.arguments import join_pairs, read_experiment
 from fairkd.config import Experiment, resolve_path
 from fairkd.errors import ArtifactError, FairkdError, ParameterError
 from fairkd.reproducibility import version_of
 
-_PATHS = ("data_root", "teacher_weights", "student_weights", "output_dir")
+if TYPE_CHECKING:
+    from fairkd.pipeline import RunResult
+
 _TABLE_METRICS = ("accuracy", "worst_group_accuracy", "recall_gap")
 
 app = typer.Typer(
@@ -39,7 +40,7 @@ _out = Console()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 for a wrong parameter, 1 for any other error."""
     try:
-        app(args=_join_pairs(sys.argv[1:] if arguments is None else arguments))
+        app(args=join_pairs(sys.argv[1:] if arguments is None else arguments))
     except FairkdError as error:
         Console(stderr=True).print(
             f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False
@@ -88,31 +89,57 @@ def run(
 ) -> None:
     """Run the notebooks that are not yet done, in order, and write the report."""
     experiment = read_experiment(parameters or [], params)
-    from fairkd import pipeline
-    from fairkd.display import show_events
+    result = _run(experiment, notebooks=notebooks, start=start, force=force, dry_run=dry_run)
+    if not dry_run:
+        _print_headline(result.folder)
+        _print(f"report: {result.report}")
 
-    try:
-        with _terminable(), show_events(_out) as on_event:
-            result = pipeline.run(
-                experiment,
-                notebooks=notebooks,
-                start=start,
-                force=force,
-                dry_run=dry_run,
-                on_event=on_event,
-            )
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on from here")
-        raise typer.Exit(130) from None
+
+@app.command()
+def compare(
+    distillers: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Distillers, each without mitigation; all for every one."),
+    ] = None,
+    mitigations: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y", help="Mitigations of plain KD, each a name or name:weight; all for every one."
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
+    every_pair: Annotated[bool, typer.Option("--every-pair", help="Combine each with each as well.")] = False,
+    parameters: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
+    ] = None,
+    params: Annotated[
+        Path | None,
+        typer.Option("--params", metavar="FILE", help="YAML file of parameters; options go before it."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Repeat the analysis; models are kept.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the parameters and list the methods.")
+    ] = False,
+) -> None:
+    """Train distillers and mitigations side by side over several seeds, and write the report."""
+    chosen = {"distillers": distillers, "mitigations": mitigations}
+    pairs = [f"{name}={json.dumps(_words(text))}" for name, text in chosen.items() if text is not None]
+    pairs += [f"seeds={seeds}"] * (seeds is not None) + ["every_pair=true"] * every_pair
+    experiment = read_experiment([*(parameters or []), *pairs], params)
+    if experiment.run_name is None:
+        experiment = experiment.replace(run_name=f"methods-{experiment.run}")
+    from fairkd.comparison import list_methods
+    from fairkd.pipeline import COMPARISON
+
+    methods = list_methods(experiment)
+    command = experiment.command.replace("fairkd run", "fairkd compare", 1)
+    result = _run(experiment, steps=COMPARISON, command=command, force=force, dry_run=dry_run)
     if dry_run:
-        for names, verb in ((result.skipped, "done before"), (result.executed, "would run")):
-            for name in names:
-                _print(f"{name}: {verb}")
-        return
-    if not result.executed:
-        _print("everything was done before")
-    _print_headline(result.folder)
-    _print(f"report: {result.report}")
+        for method in methods:
+            _print(f"{method.name}: {experiment.seeds} seeds")
+    else:
+        _print_methods(result.folder)
+        _print(f"report: {result.report}")
 
 
 @app.command()
@@ -156,70 +183,6 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def read_experiment(pairs: Sequence[str], file: Path | None) -> Experiment:
-    """Build the experiment from ``name=value`` pairs and a YAML file; relative paths start where you are.
-
-    Raises:
-        ParameterError: the file is not a mapping, or a parameter is unknown or out of range.
-    """
-    values = {} if file is None else _read_yaml(file)
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        values[name] = parse_value(name, text)
-    for name in _PATHS:
-        if isinstance(values.get(name), str):
-            values[name] = str(Path(values[name]).expanduser().absolute())
-    return Experiment(**values)
-
-
-def parse_value(name: str, text: str) -> Any:
-    """Turn a word into the value of parameter ``name``: text stays text, ``none`` is ``None``."""
-    annotation = Experiment.model_fields[name].annotation if name in Experiment.model_fields else str
-    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    kinds = typing.get_args(annotation) if union else (annotation,)
-    if type(None) in kinds and text.lower() in ("none", "null"):
-        return None
-    if str in kinds:
-        return text
-    # JSON, as YAML reads 010 as eight and 1:30 as ninety. Other words are for the validation to judge.
-    with contextlib.suppress(ValueError):
-        value = json.loads(text)
-        if isinstance(value, bool) == (bool in kinds) and isinstance(value, int | float):
-            return value
-    return text
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ParameterError(f"--params {file}: {' '.join(str(error).split())}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ParameterError(
-            f"--params {file}: needed are lines 'name: value', found {type(values).__name__}"
-        )
-    return values
-
-
-def _join_pairs(arguments: Sequence[str]) -> list[str]:
-    """Turn ``-p name value`` into ``-p name=value``: typer has no repeatable option of two words."""
-    joined: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        joined.append(word)
-        if word == "-p":
-            name = next(words, None)
-            value = None if name is None or "=" in name else next(words, None)
-            if name is None or ("=" not in name and value is None):
-                raise ParameterError("-p needs a name and a value, for example: -p temperature 2")
-            joined.append(name if value is None else f"{name}={value}")
-    return joined
-
-
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """Let a polite request to end (SIGTERM) leave the same record as Ctrl-C."""
@@ -232,6 +195,30 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _run(experiment: Experiment, **options: Any) -> RunResult:
+    """Execute notebooks with a display, and say what was, or would be, left alone."""
+    from fairkd import pipeline
+    from fairkd.display import show_events
+
+    try:
+        with _terminable(), show_events(_out) as on_event:
+            result = pipeline.run(experiment, on_event=on_event, **options)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on from here")
+        raise typer.Exit(130) from None
+    if options.get("dry_run"):
+        for names, verb in ((result.skipped, "done before"), (result.executed, "would run")):
+            for name in names:
+                _print(f"{name}: {verb}")
+    elif not result.executed:
+        _print("everything was done before")
+    return result
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _run_folder(run_name: str, outputs: Path) -> Path:
@@ -252,6 +239,21 @@ def _print_headline(folder: Path) -> None:
     for row, label in enumerate(headline.labels):
         cells = [column.cells[row] for column in headline.columns]
         shown.add_row(escape(label), *(f"{cell.text}\n[dim]{escape(cell.interval)}[/]" for cell in cells))
+    _out.print(shown)
+
+
+def _print_methods(folder: Path) -> None:
+    import pandas as pd
+
+    from fairkd.comparison import methods_table, summarize_methods
+
+    table = methods_table(summarize_methods(pd.read_csv(folder / "methods.csv")))
+    columns = ["accuracy", "mean recall gap", "Δ mean recall gap"]
+    shown = Table(
+        Column("method", overflow="fold"), *(Column(name, no_wrap=True) for name in columns), box=None
+    )
+    for method, cells in table[columns].iterrows():
+        shown.add_row(escape(str(method)), *(escape(cell) for cell in cells))
     _out.print(shown)
 
 

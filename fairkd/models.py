@@ -25,12 +25,14 @@ MINIMUM_MAP: dict[str, int] = {"auto": 2, "small": 4, "original": 1}
 class Outputs(NamedTuple):
     """What a network computes for a batch.
 
-    ``logits (batch, classes)``, pooled ``features (batch, dim)``, ``maps (batch, channels, height, width)``.
+    ``logits (batch, classes)``, pooled ``features (batch, dim)``, ``maps (batch, channels, height, width)``;
+    ``scores`` are what the classifier gave: the logits, or those of several heads (:mod:`fairkd.heads`).
     """
 
     logits: Tensor
     features: Tensor
     maps: Tensor
+    scores: Tensor
 
 
 class Network(nn.Module):
@@ -41,10 +43,12 @@ class Network(nn.Module):
 
     mean: Tensor
     std: Tensor
+    readout: nn.Module | None
 
     def __init__(self, backbone: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.backbone = backbone
+        self.readout = None
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
@@ -52,8 +56,9 @@ class Network(nn.Module):
         scaled = images.to(self.mean.dtype).div(255) if images.dtype == torch.uint8 else images
         hidden = self.backbone.forward_features((scaled - self.mean) / self.std)  # type: ignore[operator]
         features = self.backbone.forward_head(hidden, pre_logits=True)  # type: ignore[operator]
-        logits = self.backbone.get_classifier()(features)  # type: ignore[operator]
-        return Outputs(logits, features, self._as_maps(hidden))
+        scores = self.classifier(features)
+        logits = scores if self.readout is None else self.readout(scores)
+        return Outputs(logits, features, self._as_maps(hidden), scores)
 
     def _as_maps(self, hidden: Tensor) -> Tensor:
         """Bring tokens ``(batch, tokens, dim)`` and channels-last maps to ``(batch, dim, height, width)``."""
@@ -65,6 +70,16 @@ class Network(nn.Module):
         if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
             return hidden.permute(0, 3, 1, 2)
         return hidden
+
+    @property
+    def classifier(self) -> nn.Module:
+        """What turns pooled features into class scores."""
+        return self.backbone.get_classifier()  # type: ignore[operator, no-any-return]
+
+    def replace_classifier(self, module: nn.Module) -> None:
+        """Put another module in the classifier's place."""
+        name = next(name for name, child in self.backbone.named_modules() if child is self.classifier)
+        self.backbone.set_submodule(name, module)
 
     @property
     def param_count(self) -> int:

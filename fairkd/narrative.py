@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fairkd.config import Experiment
 from fairkd.data.audit import Audit
 from fairkd.data.splits import Splits
+from fairkd.distillers import distiller_entries
 from fairkd.evaluation import FEW_SAMPLES
 from fairkd.metrics import METRICS
+from fairkd.mitigation import mitigation_entry
 
 #: Cramér's V from which an association is called weak, moderate, strong; Cohen 1988's w for two groups.
 _STRENGTHS = ((0.1, "negligible"), (0.3, "weak"), (0.5, "moderate"), (np.inf, "strong"))
@@ -93,6 +96,20 @@ def describe_predictability(row: Mapping[str, Any]) -> str:
         f"A logistic regression on {row['source']} predicts {row['target']} with a balanced accuracy of "
         f"{value:.3f} ({low:.3f} to {high:.3f}), chance being {chance:.3f}: {verdict}."
     )
+
+
+def describe_choice(experiment: Experiment) -> list[str]:
+    """Say what the chosen distiller and mitigation do, and where they are from."""
+    terms = [
+        f"Distiller **{entry.name}**{f' (× {factor:g})' if factor != 1 else ''}: {entry.description}, "
+        f"{_source(entry.source)}."
+        for factor, entry in distiller_entries(experiment.distiller)
+    ]
+    chosen = mitigation_entry(experiment.mitigation)
+    read = ", ".join(f"{name} = {getattr(experiment, name)}" for name in chosen.options)
+    mitigation = f"Mitigation **{chosen.name}**: {chosen.description}"
+    source = f", {_source(chosen.source)}" if chosen.source else ""
+    return [*terms, f"{mitigation}{source}{f'; it reads {read}' if read else ''}."]
 
 
 def describe_history(history: pd.DataFrame, name: str) -> str:
@@ -209,6 +226,42 @@ def conclude(inflation: pd.DataFrame, reduction: pd.DataFrame, disparity: str = 
     return sentences
 
 
+def describe_methods(summary: pd.DataFrame, chosen: str, front: Iterable[str]) -> list[str]:
+    """Say what a comparison of methods shows: plain KD, what the rule names, what is settled, what is not beaten.
+
+    Args:
+        summary: :func:`fairkd.comparison.summarize_methods`'s rows.
+        chosen: the method that the rule names on validation data.
+        front: the students that no other beats in both accuracy and recall gap.
+    """
+    gaps = summary[summary["metric"] == "recall_gap"].set_index("method")
+    accuracies = summary[summary["metric"] == "accuracy"].set_index("method")
+    seeds = int(gaps["seeds"].iloc[0])
+    kd, teacher = gaps.loc["kd", "mean"], gaps.loc["teacher", "mean"]
+    others = gaps.drop(index=["teacher", "kd"])
+    settled = {
+        "a smaller": others.index[others["high"] < 0],
+        "a larger": others.index[others["low"] > 0],
+    }
+    sentences = [
+        f"Over {seeds} seed{'s' * (seeds != 1)} plain KD has a mean recall gap of {kd:.3f}, "
+        f"{'above' if kd > teacher else 'not above'} its teacher's {teacher:.3f}.",
+        f"On validation data the rule names **{chosen}**. On test data it has an accuracy of "
+        f"{accuracies.loc[chosen, 'mean']:.3f} (plain KD {accuracies.loc['kd', 'mean']:.3f}) and a mean recall gap of "
+        f"{gaps.loc[chosen, 'mean']:.3f} (plain KD {kd:.3f}).",
+    ]
+    for words, names in settled.items():
+        listed = f": {', '.join(names)}" if len(names) else ""
+        sentences.append(
+            f"{len(names)} of {len(others)} other students have {words} recall gap than plain KD, with an interval "
+            f"that excludes 0{listed}."
+        )
+    sentences.append(
+        f"Not beaten in both mean accuracy and mean recall gap by any other student: {', '.join(front)}."
+    )
+    return sentences
+
+
 def _outcome(row: Mapping[str, Any]) -> int:
     """0 for a supported rise, 1 for a supported fall, 2 where the sign is open, 3 for no difference at all."""
     if row["value"] == row["low"] == row["high"] == 0:
@@ -224,6 +277,10 @@ def _difference(row: Mapping[str, Any]) -> str:
         f"{METRICS[row['metric']].title} {row['baseline_value']:.3f} to {row['model_value']:.3f}, paired difference "
         f"{difference} ({100 * row['confidence']:g} % interval {low} to {high})"
     )
+
+
+def _source(source: str) -> str:
+    return f"arXiv {source.rpartition('/')[2]}" if re.search(r"\d{4}\.\d{4,5}$", source) else source
 
 
 def _literal(sentence: str) -> str:

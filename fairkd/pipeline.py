@@ -40,6 +40,8 @@ STEPS = (
     Step("03_adversarial_distillation"),
     Step("04_fairness_analysis", outputs=("metrics.json", "predictions.parquet")),
 )
+#: What ``fairkd compare`` executes.
+COMPARISON = (Step("05_method_comparison", outputs=("methods.csv",)),)
 REPORT = "report.html"
 
 
@@ -102,6 +104,7 @@ def run(
     dry_run: bool = False,
     on_event: Callable[[Event], None] | None = None,
     steps: Sequence[Step] = STEPS,
+    command: str | None = None,
     fingerprint: Callable[[Experiment], Any] | None = None,
     check: Callable[[Experiment], object] | None = None,
 ) -> RunResult:
@@ -109,7 +112,8 @@ def run(
 
     A step is done when ``status.json`` has it finished under the same key (notebook, parameters, data,
     version, earlier steps) and its files exist. ``force`` repeats all, ``start`` (``"03"`` or a name) from
-    there on, ``dry_run`` none: it checks the parameters and says what there is to do.
+    there on, ``dry_run`` none: it checks the parameters and says what there is to do. ``command`` is the one
+    that reproduces the run, default: the experiment's own.
     ``fingerprint`` (of the data) and ``check`` (of the experiment) default to the library's own.
 
     Raises:
@@ -131,7 +135,7 @@ def run(
     with locked(folder):
         # What another process finished while this one waited to look is not done twice.
         done = _done(jobs, folder, first_forced)
-        _execute(experiment, jobs, done, data, emit)
+        _execute(experiment, command or experiment.command, jobs, done, data, emit)
     return _result(folder, steps, done)
 
 
@@ -202,7 +206,12 @@ def _finished(folder: Path) -> bool:
 
 
 def _execute(
-    experiment: Experiment, jobs: Sequence[_Job], done: int, data: Any, emit: Callable[[Event], None]
+    experiment: Experiment,
+    command: str,
+    jobs: Sequence[_Job],
+    done: int,
+    data: Any,
+    emit: Callable[[Event], None],
 ) -> None:
     from fairkd.report import write_report
 
@@ -210,9 +219,9 @@ def _execute(
     if done < len(jobs):
         # The old report would describe a run that no longer is.
         (folder / REPORT).unlink(missing_ok=True)
-        write_json(folder / "experiment.json", _description(experiment, data))
+        write_json(folder / "experiment.json", _description(experiment, command, data))
     keep = [job.step.name for job in jobs[:done]]
-    with Status(folder, experiment.command, keep) as status:
+    with Status(folder, command, keep) as status:
         for number, job in enumerate(jobs, start=1):
             if number <= done:
                 emit(Event("skip", job.step.name, number, len(jobs)))
@@ -226,12 +235,12 @@ def _execute(
         write_report(folder)
 
 
-def _description(experiment: Experiment, data: Any) -> dict[str, Any]:
+def _description(experiment: Experiment, command: str, data: Any) -> dict[str, Any]:
     return {
         "parameters": {**experiment.model_dump(mode="json"), "run_name": experiment.run},
         "environment": environment(),
         "data_fingerprint": data,
-        "command": experiment.command,
+        "command": command,
     }
 
 

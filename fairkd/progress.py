@@ -6,6 +6,8 @@ command line draws its display, and the executed notebook stays clean.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import json
 import os
 import time
@@ -18,6 +20,7 @@ T = TypeVar("T")
 
 PROGRESS_FILE = "FAIRKD_PROGRESS_FILE"
 _SECONDS_BETWEEN_WRITES = 0.2
+_PART_OF = contextvars.ContextVar("part_of", default="")
 
 
 def is_headless() -> bool:
@@ -35,7 +38,9 @@ class ProgressBar:
     """A progress bar with a description and values beside it (``update(accuracy=0.9)``)."""
 
     def __init__(self, description: str, total: int) -> None:
-        self.description, self.total, self.done = description, total, 0
+        whole = _PART_OF.get()
+        self.description = f"{whole}: {description}" if whole else description
+        self.total, self.done = total, 0
         self._path = os.environ.get(PROGRESS_FILE)
         self._written = 0.0
         self._bar: Any = None
@@ -80,6 +85,16 @@ class ProgressBar:
         except OSError:
             # The display is a courtesy: a full disk must not stop a training for it.
             self._path = None
+
+
+@contextlib.contextmanager
+def part_of(whole: str) -> Iterator[None]:
+    """Put ``whole`` in front of the description of every bar that is made inside."""
+    token = _PART_OF.set(whole)
+    try:
+        yield
+    finally:
+        _PART_OF.reset(token)
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

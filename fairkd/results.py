@@ -12,7 +12,7 @@ from fairkd.config import Experiment
 from fairkd.data.audit import Audit
 from fairkd.data.splits import Splits
 from fairkd.efficiency import measure
-from fairkd.evaluation import compare, summarize
+from fairkd.evaluation import compare, missing_groups, summarize
 from fairkd.narrative import conclude
 from fairkd.predictions import Predictions
 from fairkd.recipes import TrainedModel
@@ -37,11 +37,12 @@ def bootstrap_options(experiment: Experiment) -> dict[str, Any]:
 
 
 def save_audit(experiment: Experiment, splits: Splits, audit: Audit) -> Path:
-    """Write the audit's tables and the data's facts to ``audit.json`` in the run's folder."""
+    """Write the audit's tables and the data's facts to ``audit.json`` in the run's folder, and return its path."""
     content = {
         "dataset": splits.name,
         "fingerprint": splits.fingerprint,
         "facts": splits.facts,
+        "missing_groups": splits.missing_groups(),
         **{name: table.to_dict("records") for name, table in vars(audit).items()},
     }
     path = experiment.run_folder / "audit.json"
@@ -67,13 +68,16 @@ def save_models(
 
 
 def run_findings(predictions: Mapping[str, Predictions], experiment: Experiment) -> list[str]:
-    """Return the conclusions as plain sentences: what distillation changed, then what the mitigation changed."""
+    """Return the conclusions as plain sentences: what distillation changed, then what the mitigation changed.
+
+    The last one counts the samples without a group, if there are any.
+    """
     options = bootstrap_options(experiment)
     tables = [
         compare({name: predictions[name] for name in (baseline, model)}, **options)
         for model, baseline in COMPARISONS[:2]
     ]
-    return [sentence.replace("**", "") for sentence in conclude(*tables)]
+    return [*(sentence.replace("**", "") for sentence in conclude(*tables)), *missing_groups(tables[0])]
 
 
 def efficiency(models: Mapping[str, TrainedModel], splits: Splits) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fairkd.data.audit import wilson_interval
+from fairkd.errors import DataError
 from fairkd.evaluation import evaluate
 from fairkd.metrics import METRICS
 from fairkd.metrics.calibration import reliability_bins
@@ -69,6 +70,8 @@ def reliability_by_group(predictions: Predictions, bins: int = 10) -> pd.DataFra
         if rows.any():
             table = reliability_bins(predictions.labels[rows], predictions.probabilities[rows], bins=bins)
             parts.append(table[table["n"] > 0].assign(group=name))
+    if not parts:
+        raise DataError("reliability_by_group: no sample has a group")
     table = pd.concat(parts, ignore_index=True)
     n = table["n"].to_numpy()
     low, high = wilson_interval(np.rint(table["accuracy"].to_numpy() * n), n)

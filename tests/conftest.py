@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_images import make_image_set
 
 from fairkd.config import Experiment
-from fairkd.data.splits import ImageSet, Splits
+from fairkd.data.splits import Splits
+
+# Decoded images of tests do not belong in the user's cache.
+_CACHE = tempfile.TemporaryDirectory(prefix="fairkd-tests-")
+os.environ.setdefault("FAIRKD_CACHE", _CACHE.name)
 
 # Networks this small gain nothing from a second thread, and on a busy machine they wait for it.
 torch.set_num_threads(1)
-
-
-def make_image_set(rng: np.random.Generator, n: int, classes: int, groups: int, size: int) -> ImageSet:
-    """Images whose brightness in one quadrant shows the class and whose colour shows the group."""
-    labels, colours = np.arange(n) % classes, (np.arange(n) // classes) % groups
-    images = rng.integers(0, 60, (n, size, size, 3), dtype=np.uint8)
-    half = size // 2
-    for row, (label, group) in enumerate(zip(labels, colours, strict=True)):
-        y, x = half * (label // 2 % 2), half * (label % 2)
-        images[row, y : y + half, x : x + half, group] += 150
-    index = np.arange(n)
-    return ImageSet(images, labels.astype(np.int64), colours.astype(np.int64), index, index)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from rich.console import Console
 
 import fairkd.doctor
 from fairkd import pipeline
-from fairkd.cli import main, parse_value, read_experiment
+from fairkd.arguments import parse_value, read_experiment
+from fairkd.cli import main
 from fairkd.config import Experiment
 from fairkd.display import show_events
 from fairkd.doctor import Check, run_checks

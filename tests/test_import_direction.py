@@ -18,11 +18,17 @@ import fairkd
 
 PACKAGE = Path(fairkd.__file__).parent
 LEVELS = {
-    0: {"config", "errors", "progress", "reproducibility", "store"},
-    1: {"cifar_models", "data", "efficiency", "losses", "metrics", "mitigation", "models", "predictions"},
-    2: {"distillers", "inference", "soft_labels", "training"},
-    3: {"evaluation", "narrative", "plots", "recipes", "results", "tables"},
-    4: {"display", "doctor", "execute", "pipeline", "report", "run_state", "sweep", "widgets"},
+    0: {"config", "errors", "parameters", "progress", "reproducibility", "store"},
+    1: {
+        *("cifar_models", "data", "efficiency", "heads", "losses", "metrics", "mitigation", "models"),
+        "predictions",
+    },
+    2: {"distillers", "inference", "soft_labels", "teachers", "training"},
+    3: {"evaluation", "narrative", "narrative_data", "plots", "recipes", "results", "tables"},
+    4: {
+        *("arguments", "comparison", "display", "doctor", "execute", "pipeline", "report", "run_state"),
+        *("sweep", "widgets"),
+    },
     5: {"__main__", "cli"},
 }
 LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}

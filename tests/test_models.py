@@ -33,6 +33,21 @@ def test_one_forward_gives_consistent_logits_features_and_maps(name):
     assert outputs.logits.shape == (3, 7)
     assert outputs.features.ndim == 2 and outputs.maps.ndim == 4
     torch.testing.assert_close(outputs.logits, reference)
+    assert outputs.scores is outputs.logits and network.readout is None
+    torch.testing.assert_close(network.classifier(outputs.features), outputs.logits)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_another_classifier_takes_the_place_of_the_first_and_a_readout_follows_it(name):
+    network = create_model(name, 3, seed=0).eval()
+    size = network.classifier.in_features
+    network.replace_classifier(torch.nn.Linear(size, 6))
+    assert network.classifier.out_features == 6
+    images = torch.rand(2, 3, 32, 32)
+    assert network(images).logits.shape == (2, 6)
+    network.readout = torch.nn.Flatten(0)
+    outputs = network(images)
+    assert outputs.scores.shape == (2, 6) and torch.equal(outputs.logits, outputs.scores.flatten())
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -17,14 +17,15 @@ from safetensors.torch import save_file
 
 from fairkd.config import Experiment
 from fairkd.data.splits import ImageSet
+from fairkd.distillers import list_distillers
 from fairkd.errors import ArtifactError, DataError, ParameterError
 from fairkd.inference import predict
 from fairkd.models import create_model
 from fairkd.recipes import (
     ROLES,
     TrainedModel,
-    _Recipe,
     check_experiment,
+    check_methods,
     distill_student,
     is_trained,
     load_splits,
@@ -32,6 +33,7 @@ from fairkd.recipes import (
     train_students,
     train_teacher,
 )
+from fairkd.recipes.models import _Recipe
 from fairkd.store import read_json
 from fairkd.training import Trainer
 from fairkd.training.checkpoint import Checkpoint
@@ -114,6 +116,7 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
             "teacher_epochs": 99,
             "teacher_pretrained": True,
             "teacher_weights": "{weights}",
+            "teacher_mitigation": "reweighting",
         },
     ),
     (
@@ -125,7 +128,17 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
             "student_weights": "{weights}",
         },
     ),
-    (_KD, {"distiller": "dkd", "temperature": 9, "distill_weight": 9, "task_weight": 9}),
+    (
+        _KD,
+        {
+            "distiller": "dkd",
+            "temperature": 9,
+            "logit_standardization": True,
+            "teacher_calibration": "group",
+            "distill_weight": 9,
+            "task_weight": 9,
+        },
+    ),
     (
         ["student_fair"],
         {
@@ -139,11 +152,31 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
             "adversary_hidden": 9,
         },
     ),
+    # What the experiment's methods do not read.
+    (
+        [],
+        {
+            "teacher_adversary_weight": 9,
+            "dkd_beta": 9,
+            "distill_from": "maps",
+            "co_teachers": ["resnet8_cifar"],
+            "ensemble_weights": "confidence",
+            "critic_published": True,
+            "dro_step_size": 9,
+        },
+    ),
     (
         [],
         {
             "dataset": "image-folder",
             "data_root": "elsewhere",
+            "download": True,
+            "target": "kind",
+            "group": "who",
+            "audit_groups": ["who"],
+            "variant": "mfd",
+            "samples": 100,
+            "cache_dir": "elsewhere",
             "csv": "x.csv",
             "path_column": "file",
             "label_column": "kind",
@@ -153,6 +186,10 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
             "skew": 0.7,
             "image_size": 64,
             "adversary_weights": [9],
+            "distillers": ["rkd"],
+            "mitigations": ["laftr"],
+            "every_pair": True,
+            "seeds": 9,
             "bootstrap_replicates": 999,
             "confidence": 0.5,
             "run_name": "other",
@@ -186,6 +223,58 @@ def test_each_parameter_changes_exactly_the_artefacts_that_it_determines(
             other = str(weights) if value == "{weights}" else value
             after = folders(tiny_experiment.replace(**{name: other}), tiny_splits)
             assert changed_roles(before, after) == roles, name
+
+
+TEACHER_TOO = ["teacher", *_KD]
+ADVERSARY = ["adversary_weight", "adversary_learning_rate", "adversary_hidden", "adversary_sees_label"]
+#: Methods, parameters that they read, and parameters that they do not.
+READ: list[tuple[dict[str, Any], list[str], list[str]]] = [
+    ({"distiller": "rkd"}, ["distill_from", "distill_weight"], ["temperature", "dkd_beta", "co_teachers"]),
+    ({"distiller": "mfd"}, ["task_weight"], ["temperature", "distill_from"]),
+    ({"distiller": "dkd"}, ["dkd_beta", "temperature", "logit_standardization"], ["co_teachers"]),
+    ({"distiller": "kd+rkd"}, ["temperature", "distill_from"], ["dkd_beta"]),
+    ({"distiller": "co_advise"}, ["co_teachers", "teacher_calibration"], ["temperature", "ensemble_weights"]),
+    ({"distiller": "ensemble"}, ["co_teachers", "ensemble_weights", "temperature"], ["dkd_beta"]),
+    ({"distiller": "none"}, [], ["temperature", "distill_weight", "task_weight", "co_teachers"]),
+    ({"mitigation": "reweighting"}, [], [*ADVERSARY, "dro_step_size", "critic_published"]),
+    ({"mitigation": "group_dro"}, ["dro_step_size"], ADVERSARY),
+    ({"mitigation": "laftr"}, ADVERSARY, ["adversary_balanced", "dro_step_size"]),
+    (
+        {"mitigation": "recall_gap_critic"},
+        ["critic_published", "adversary_weight", "adversary_learning_rate", "adversary_hidden"],
+        ["adversary_sees_label", "adversary_input", "adversary_penalty", "adversary_balanced"],
+    ),
+    ({"mitigation": "domain_independent"}, [], [*ADVERSARY, "dro_step_size"]),
+]
+OTHER_VALUES: dict[str, Any] = {name: value for _, values in CHANGES for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("methods", "read", "unread"), READ, ids=lambda v: str(v) if isinstance(v, dict) else ""
+)
+def test_a_parameter_counts_only_where_the_method_reads_it(
+    tiny_experiment, tiny_splits, methods, read, unread
+):
+    experiment = tiny_experiment.replace(**methods)
+    before = folders(experiment, tiny_splits)
+    for name in (*read, *unread):
+        changed = changed_roles(
+            before, folders(experiment.replace(**{name: OTHER_VALUES[name]}), tiny_splits)
+        )
+        expected = ["student_fair"] if "mitigation" in methods else _KD
+        assert changed == (expected if name in read else []), name
+
+
+def test_the_teacher_s_mitigation_counts_with_what_it_reads(tiny_experiment, tiny_splits):
+    experiment = tiny_experiment.replace(teacher_mitigation="gradient_reversal", mitigation="reweighting")
+    before = folders(experiment, tiny_splits)
+
+    def changed(**values: Any) -> list[str]:
+        return changed_roles(before, folders(experiment.replace(**values), tiny_splits))
+
+    assert changed(teacher_adversary_weight=3) == changed(adversary_hidden=3) == TEACHER_TOO
+    assert changed(adversary_weight=3) == changed(dro_step_size=3) == []
+    assert changed(mitigation="group_dro") == ["student_fair"]
 
 
 def test_other_data_change_every_artefact_and_another_folder_none_of_the_names(
@@ -284,8 +373,9 @@ def test_teacher_and_student_do_not_share_initial_weights(tiny_experiment, tiny_
 
 def test_the_seed_is_the_adversary_s_too(tiny_experiment, tiny_splits):
     network = create_model("resnet8_cifar", 3, image_size=16, seed=0)
+    role = "student_fair", "student"
     weights = [
-        _Recipe(tiny_experiment.replace(seed=seed), tiny_splits)._mitigation(network).layers[0].weight
+        _Recipe(tiny_experiment.replace(seed=seed), tiny_splits)._mitigation(*role, network).layers[0].weight
         for seed in (1, 1, 2)
     ]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
@@ -394,6 +484,140 @@ def test_three_groups(tiny_experiment, tiny_splits):
     assert models["student_fair"].predictions.group_names == ["red", "green", "blue"]
 
 
+# Every method
+
+
+EVERY_MITIGATION = [
+    *("uniform_confusion", "laftr", "recall_gap_critic", "reweighting", "resampling", "class_weighted"),
+    *("group_dro", "domain_independent", "domain_discriminative"),
+]
+
+
+@pytest.mark.parametrize("mitigation", EVERY_MITIGATION)
+def test_every_mitigation_trains_the_teacher_and_is_found_again(
+    tiny_experiment, tiny_splits, fits, mitigation
+):
+    experiment = tiny_experiment.replace(teacher_mitigation=mitigation, teacher_epochs=1)
+    fresh, loaded = (train_teacher(experiment, tiny_splits) for _ in range(2))
+    assert fits == ["teacher"]
+    plain = folders(tiny_experiment.replace(teacher_epochs=1), tiny_splits)["teacher"]
+    assert fresh.folder == loaded.folder != plain
+    assert np.isfinite(fresh.history["train_loss"]).all()
+    for split, stored in (("test", fresh.predictions), ("validation", fresh.validation)):
+        pd.testing.assert_frame_equal(predict(loaded.model, tiny_splits, split).frame, stored.frame)
+    config = read_json(fresh.folder / "config.json")["determined_by"]
+    assert config["mitigation"] == mitigation and "teacher_mitigation" not in config
+    only_plain_heads = mitigation != "domain_discriminative"
+    assert (loaded.model.readout is None) == only_plain_heads
+    network = create_model("resnet8_cifar", 3, image_size=16)
+    assert (set(loaded.model.state_dict()) == set(network.state_dict())) == only_plain_heads
+
+
+@pytest.mark.parametrize("mitigation", ["domain_independent", "domain_discriminative"])
+def test_a_student_with_several_heads_is_the_same_when_it_is_loaded(tiny_experiment, tiny_splits, mitigation):
+    experiment = tiny_experiment.replace(mitigation=mitigation, teacher_epochs=1, student_epochs=2)
+    teacher = train_teacher(experiment, tiny_splits)
+    fresh, loaded = (distill_student(experiment, teacher, tiny_splits) for _ in range(2))
+    pd.testing.assert_frame_equal(predict(loaded.model, tiny_splits).frame, fresh.predictions.frame)
+    pd.testing.assert_frame_equal(loaded.predictions.frame, fresh.predictions.frame)
+
+
+@pytest.mark.parametrize(
+    ("methods", "others"),
+    [
+        ({"distiller": "co_advise"}, ["teacher"]),
+        ({"distiller": "ensemble", "ensemble_weights": "confidence"}, ["teacher"]),
+        ({"distiller": "kd+ensemble", "ensemble_weights": "agre"}, ["teacher", "student scratch"]),
+        ({"distiller": "co_advise", "ensemble_weights": "agre"}, ["teacher"]),
+    ],
+    ids=str,
+)
+def test_several_teachers_are_trained_once_and_none_of_them_changes(
+    tiny_experiment, tiny_splits, fits, methods, others
+):
+    experiment = tiny_experiment.replace(
+        mitigation="none", co_teachers=["test_vit"], teacher_epochs=1, student_epochs=1, **methods
+    )
+    teacher = train_teacher(experiment, tiny_splits)
+    before = {name: tensor.clone() for name, tensor in teacher.model.state_dict().items()}
+    size = teacher.model.param_count
+    student = distill_student(experiment, teacher, tiny_splits)
+    assert fits == ["teacher", *others, "student kd"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.model.state_dict().items())
+    assert teacher.model.param_count == size and not teacher.model.training
+    again = distill_student(experiment, teacher, tiny_splits)
+    assert fits == ["teacher", *others, "student kd"]
+    assert set(again.model.state_dict()) == set(create_model("resnet8_cifar", 3, image_size=16).state_dict())
+    pd.testing.assert_frame_equal(predict(again.model, tiny_splits).frame, student.predictions.frame)
+    taught_by = read_json(student.folder / "config.json")["determined_by"]["taught_by"]
+    assert len(taught_by) == 1 + len(others) and taught_by[0] == teacher.folder.name
+
+
+def test_co_teachers_trained_before_or_in_between_give_the_same_student(
+    tiny_experiment, tiny_splits, tmp_path
+):
+    states = []
+    for name in ("before", "between"):
+        experiment = tiny_experiment.replace(
+            distiller="ensemble", output_dir=str(tmp_path / name), teacher_epochs=1, student_epochs=1
+        )
+        if name == "before":
+            train_teacher(experiment.replace(teacher="test_vit"), tiny_splits)
+        student = distill_student(experiment, train_teacher(experiment, tiny_splits), tiny_splits)
+        states.append((student.folder.name, (student.folder / "model.safetensors").read_bytes()))
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("kind", ["global", "group"])
+def test_a_calibrated_teacher_teaches_another_student(tiny_experiment, tiny_splits, kind):
+    experiment = tiny_experiment.replace(mitigation="none", teacher_epochs=1, student_epochs=1)
+    teacher = train_teacher(experiment, tiny_splits)
+    students = [
+        distill_student(experiment.replace(teacher_calibration=value), teacher, tiny_splits)
+        for value in ("none", kind)
+    ]
+    losses = [student.history["train_distill_loss"].item() for student in students]
+    assert losses[0] != losses[1] and np.isfinite(losses).all()
+
+
+def test_three_groups_with_every_kind_of_mitigation(tiny_experiment, tiny_splits):
+    splits = dataclasses.replace(
+        tiny_splits,
+        **{split: three_groups(images) for split, images in tiny_splits.items()},
+        group_names=("red", "green", "blue"),
+        fingerprint="three",
+    )
+    experiment = tiny_experiment.replace(teacher_epochs=1, student_epochs=1)
+    teacher = train_teacher(experiment, splits)
+    for mitigation in EVERY_MITIGATION:
+        student = distill_student(experiment.replace(mitigation=mitigation), teacher, splits)
+        assert np.isfinite(student.history["train_loss"]).all(), mitigation
+
+
+@pytest.mark.parametrize("mitigation", ["none", *EVERY_MITIGATION, "gradient_reversal", "projection"])
+def test_of_all_pairs_only_those_with_two_sets_of_heads_are_refused(mitigation):
+    refused = []
+    for distiller in list_distillers()["name"]:
+        try:
+            check_methods(Experiment(distiller=distiller, mitigation=mitigation))
+        except ParameterError as error:
+            refused.append(distiller)
+            assert "each trains class heads of its own; use distiller='ensemble'" in str(error)
+    assert refused == (["co_advise"] if mitigation.startswith("domain_") else [])
+
+
+def test_the_published_critic_is_refused_before_training_where_there_are_three_groups(
+    tiny_experiment, monkeypatch
+):
+    plan = SimpleNamespace(class_names=("a", "b"), group_names=("red", "green", "blue"))
+    monkeypatch.setattr("fairkd.recipes.setup.check_dataset", lambda *_, **__: plan)
+    published = tiny_experiment.replace(critic_published=True)
+    check_experiment(published)
+    for part in ("mitigation", "teacher_mitigation"):
+        with pytest.raises(ParameterError, match="critic_published=True is not possible with 3 groups"):
+            check_experiment(published.replace(**{part: "recall_gap_critic"}))
+
+
 # What stops before any training
 
 
@@ -405,12 +629,33 @@ def test_three_groups(tiny_experiment, tiny_splits):
         (
             {"distiller": "kdd"},
             ParameterError,
-            r"distiller='kdd' is unknown: did you mean 'kd'\? allowed: kd",
+            r"distiller='kdd': 'kdd' is unknown: did you mean 'kd'\? allowed: none, kd",
         ),
         (
             {"mitigation": "projektion"},
             ParameterError,
             r"mitigation='projektion' is unknown: did you mean 'projection'\? allowed: none, ",
+        ),
+        (
+            {"teacher_mitigation": "lafter"},
+            ParameterError,
+            r"teacher_mitigation='lafter' is unknown: did you mean 'laftr'\?",
+        ),
+        ({"co_teachers": ["resnet9000"]}, ParameterError, r"co_teachers='resnet9000' "),
+        (
+            {"distiller": "ensemble", "co_teachers": []},
+            ParameterError,
+            r"distiller='ensemble' needs at least one network more in co_teachers",
+        ),
+        (
+            {"distiller": "kd+co_advise", "mitigation": "domain_independent"},
+            ParameterError,
+            r"'co_advise' and mitigation='domain_independent' cannot be combined: each trains class heads",
+        ),
+        (
+            {"distiller": "rkd", "teacher_calibration": "group"},
+            ParameterError,
+            r"teacher_calibration='group' has no effect on distiller='rkd'",
         ),
         ({"device": "cuda:99"}, ParameterError, r"device='cuda:99' cannot be used: .*allowed: auto, cpu"),
         ({"device": "tpu9000"}, ParameterError, r"device='tpu9000' cannot be used: .*allowed: auto, cpu"),

@@ -190,6 +190,31 @@ def test_the_audit_is_written_with_the_data_s_facts(tiny_experiment, tiny_splits
     assert content["dataset"] == "tiny" and content["facts"] == {"licence": "none"}
     assert len(content["counts"]) == 3 * 3 * 2 and content["empty_cells"] == []
     assert sum(row["n"] for row in content["counts"]) == 48 + 24 + 24
+    assert content["missing_groups"] == {"train": 0, "validation": 0, "test": 0}
+    assert {"duplicates", "label_suspects", "image_statistics", "attributes"} <= set(content)
+
+
+def test_results_count_samples_whose_group_is_missing(tiny_experiment, trained):
+    gone = {"index": 3, "group": None}
+    models = {}
+    for name, one in trained.items():
+        frame = one.predictions.frame.copy()
+        frame.loc[frame["index"] == gone["index"], "group"] = gone["group"]
+        models[name] = dataclasses.replace(one, predictions=Predictions(frame))
+    costs = pd.DataFrame({"model": list(models), "param_count": 1, "macs": 1, "weights_mb": 1.0})
+    content = json.loads(save_results(tiny_experiment, models, costs).read_text(encoding="utf-8"))
+    for name, one in models.items():
+        values = content["models"][name]
+        frame = one.predictions.frame
+        assert values["accuracy"]["value"] == pytest.approx((frame["label"] == frame["prediction"]).mean())
+        grouped = frame[frame["group"].notna()]
+        gap = recall_gap(grouped["label"], grouped["prediction"], sensitive_features=grouped["group"])
+        assert values["recall_gap"]["value"] == pytest.approx(gap)
+        assert "missing" in values["recall_gap"]["definition"]
+        assert "missing" not in values["accuracy"]["definition"]
+    assert content["findings"][-1].startswith("1 of 24 samples have no group")
+    table = pd.read_parquet(tiny_experiment.run_folder / "predictions.parquet")
+    assert table["group"].isna().sum() == len(models)
 
 
 def test_the_pointers_to_models_name_their_artefacts_and_headline_numbers(tiny_experiment, trained):

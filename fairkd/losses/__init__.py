@@ -8,6 +8,7 @@ overflow. No loss carries the weight that its paper multiplies it by: that belon
 
 from __future__ import annotations
 
+from fairkd.losses._common import Reduction
 from fairkd.losses.features import attention_transfer_loss, hint_loss, norm_direction_loss
 from fairkd.losses.logits import dist_loss, dkd_loss, kd_loss, standardize_logits
 from fairkd.losses.mmd import mfd_loss, nst_loss
@@ -19,6 +20,7 @@ from fairkd.losses.relations import (
 )
 
 __all__ = [
+    "Reduction",
     "attention_transfer_loss",
     "dist_loss",
     "dkd_loss",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from torch import Tensor
 from fairkd.errors import ParameterError
 
 P = ParamSpec("P")
+
+#: ``"mean"`` over the batch, or ``"none"``: one value a sample, ``(batch,)``, where the loss is a mean of such.
+Reduction = Literal["mean", "none"]
 
 
 def in_full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
@@ -38,6 +41,26 @@ def unit_vectors(vectors: Tensor, dim: int = -1, *, smallest: float = 1e-12) -> 
     """
     norms = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
     return vectors / torch.where(norms > smallest, norms, 1.0)
+
+
+def reduced(values: Tensor, reduction: Reduction, place: str) -> Tensor:
+    """Return the mean of ``values (batch, ...)``, or for ``"none"`` each sample's mean ``(batch,)``.
+
+    Raises:
+        ParameterError: another reduction.
+    """
+    check_reduction(reduction, place)
+    return values.mean() if reduction == "mean" else values.flatten(1).mean(dim=1)
+
+
+def check_reduction(reduction: str, place: str) -> None:
+    """Check that ``reduction`` is ``"mean"`` or ``"none"``.
+
+    Raises:
+        ParameterError: another one.
+    """
+    if reduction not in ("mean", "none"):
+        raise ParameterError(f"{place}: reduction is {reduction!r}; allowed: 'mean', 'none'")
 
 
 def check_pair(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fairkd.errors import ParameterError
-from fairkd.losses._common import check_indices, check_pair, check_same_shape, in_full_precision, unit_vectors
+from fairkd.losses._common import (
+    Reduction,
+    check_indices,
+    check_pair,
+    check_same_shape,
+    in_full_precision,
+    reduced,
+    unit_vectors,
+)
 
 
 @in_full_precision
-def hint_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
+def hint_loss(student_features: Tensor, teacher_features: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Regress the teacher's features (FitNets).
 
     ``mean((f_s − f_t)²)`` over the batch and all entries. Where the sizes differ, the caller projects the
@@ -22,23 +29,26 @@ def hint_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     Args:
         student_features: ``(batch, dim)``, or maps ``(batch, channels, height, width)``.
         teacher_features: of the same shape; receives no gradient.
+        reduction: ``"mean"`` over the batch, or ``"none"``.
 
     Returns:
-        A scalar in squared feature units, 0 to infinity.
+        A scalar, or ``(batch,)``, in squared feature units, 0 to infinity.
 
     Raises:
-        ParameterError: the shapes differ.
+        ParameterError: the shapes differ, or an unknown reduction.
 
     Example:
         >>> hint_loss(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]])).item()
         2.0
     """
     check_same_shape("hint_loss", student_features, teacher_features)
-    return F.mse_loss(student_features, teacher_features.detach())
+    return reduced((student_features - teacher_features.detach()).square(), reduction, "hint_loss")
 
 
 @in_full_precision
-def attention_transfer_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+def attention_transfer_loss(
+    student_map: Tensor, teacher_map: Tensor, *, reduction: Reduction = "mean"
+) -> Tensor:
     """Match where in the image the two networks are active.
 
     ``mean((a_s − a_t)²)`` over the batch and all positions; ``a`` is the channel mean of the squared map,
@@ -49,9 +59,10 @@ def attention_transfer_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     Args:
         student_map: ``(batch, channels, height, width)``.
         teacher_map: ``(batch, any channels, height, width)``; receives no gradient.
+        reduction: ``"mean"`` over the batch, or ``"none"``.
 
     Returns:
-        A scalar without unit, 0 to 2 / (height · width).
+        A scalar, or ``(batch,)``, without unit, 0 to 2 / (height · width).
 
     Raises:
         ParameterError: not maps, or batch, height or width differ (pool the larger map first).
@@ -63,12 +74,18 @@ def attention_transfer_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     """
     layout = ("batch", "channels", "height", "width")
     check_pair("attention_transfer_loss", student_map, teacher_map, layout, ("batch", "height", "width"))
-    return F.mse_loss(_attention(student_map), _attention(teacher_map.detach()))
+    difference = _attention(student_map) - _attention(teacher_map.detach())
+    return reduced(difference.square(), reduction, "attention_transfer_loss")
 
 
 @in_full_precision
 def norm_direction_loss(
-    student_features: Tensor, teacher_features: Tensor, class_means: Tensor, labels: Tensor
+    student_features: Tensor,
+    teacher_features: Tensor,
+    class_means: Tensor,
+    labels: Tensor,
+    *,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """Pull features towards their class mean in direction, and to at least the teacher's norm in size.
 
@@ -84,9 +101,10 @@ def norm_direction_loss(
         class_means: ``(classes, dim)``, the teacher's mean feature of each class over the training set,
             at any length; receives no gradient. The row of a class that is not in ``labels`` is not read.
         labels: ``(batch,)``, integers from 0 to classes − 1.
+        reduction: ``"mean"`` over the batch, or ``"none"``.
 
     Returns:
-        A scalar without unit, 0 (same direction, at least the teacher's norm) to 2 (opposite).
+        A scalar, or ``(batch,)``, without unit, 0 (same direction, at least the teacher's norm) to 2 (opposite).
 
     Raises:
         ParameterError: shapes that do not fit together, or labels out of range.
@@ -110,7 +128,7 @@ def norm_direction_loss(
     teacher_norms = torch.linalg.vector_norm(teacher_features.detach(), dim=1)
     norms = torch.maximum(student_norms, teacher_norms)
     along = (student_features * directions).sum(dim=1)
-    return (1 - along / torch.where(norms > 0, norms, 1.0)).mean()
+    return reduced((1 - along / torch.where(norms > 0, norms, 1.0))[:, None], reduction, place)
 
 
 def _attention(maps: Tensor) -> Tensor:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from fairkd.errors import ParameterError
 from fairkd.losses._common import (
+    Reduction,
     check_indices,
     check_pair,
     check_positive,
+    check_reduction,
     in_full_precision,
     unit_vectors,
 )
@@ -22,7 +24,13 @@ _NO_VARIANCE = 1e-6
 
 
 @in_full_precision
-def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:
+def kd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    temperature: float | Tensor = 4.0,
+    reduction: Reduction = "mean",
+) -> Tensor:
     """Match the student's softened class distribution to the teacher's.
 
     ``T² · KL(softmax(t / T) ‖ softmax(s / T))``, mean over the batch. The factor T² keeps the gradient's size
@@ -34,14 +42,15 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
     Args:
         student_logits: ``(batch, classes)``.
         teacher_logits: ``(batch, classes)``; receives no gradient.
-        temperature: T, above 0; higher is softer.
+        temperature: T, above 0; higher is softer. A scalar tensor receives a gradient.
+        reduction: ``"mean"`` over the batch, or ``"none"``.
 
     Returns:
-        A scalar in nats times T², 0 to infinity; 0 when the logits are equal. Half precision gives
-        float32.
+        A scalar, or ``(batch,)``, in nats times T², 0 to infinity; 0 when the logits are equal. Half precision
+        gives float32.
 
     Raises:
-        ParameterError: the shapes differ, or the temperature is not above 0.
+        ParameterError: the shapes differ, the temperature is not above 0, or an unknown reduction.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0, -1.0]])
@@ -49,10 +58,12 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
         0.0
     """
     check_pair("kd_loss", student_logits, teacher_logits, ("batch", "classes"), ("batch", "classes"))
-    check_positive("kd_loss", "temperature", temperature)
+    fixed = temperature.detach() if isinstance(temperature, Tensor) else temperature
+    check_positive("kd_loss", "temperature", float(fixed))
+    check_reduction(reduction, "kd_loss")
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits.detach() / temperature, dim=1)
-    return _divergence(student, teacher) * temperature**2
+    return _divergence(student, teacher, reduction) * temperature**2
 
 
 @in_full_precision
@@ -64,6 +75,7 @@ def dkd_loss(
     alpha: float = 1.0,
     beta: float = 8.0,
     temperature: float = 4.0,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """Match "is it the target class" and "which of the other classes" separately (decoupled KD).
 
@@ -80,12 +92,14 @@ def dkd_loss(
         alpha: weight of the target part.
         beta: weight of the part on the other classes (0 by definition when there are two classes).
         temperature: T, above 0.
+        reduction: ``"mean"`` over the batch, or ``"none"``.
 
     Returns:
-        A scalar in nats times T², 0 to infinity.
+        A scalar, or ``(batch,)``, in nats times T², 0 to infinity.
 
     Raises:
-        ParameterError: shapes that differ, a single class, labels out of range, or a temperature not above 0.
+        ParameterError: shapes that differ, a single class, labels out of range, a temperature not above 0, or
+            an unknown reduction.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0, -1.0]])
@@ -94,14 +108,15 @@ def dkd_loss(
     """
     check_pair("dkd_loss", student_logits, teacher_logits, ("batch", "classes"), ("batch", "classes"))
     check_positive("dkd_loss", "temperature", temperature)
+    check_reduction(reduction, "dkd_loss")
     batch, classes = student_logits.shape
     if classes < 2:
         raise ParameterError(f"dkd_loss: the logits have {classes} class; allowed: 2 or more")
     check_indices("dkd_loss", "labels", labels, batch, classes)
     student_target, student_others = _decoupled(student_logits / temperature, labels)
     teacher_target, teacher_others = _decoupled(teacher_logits.detach() / temperature, labels)
-    target = _divergence(student_target, teacher_target)
-    others = _divergence(student_others, teacher_others)
+    target = _divergence(student_target, teacher_target, reduction)
+    others = _divergence(student_others, teacher_others, reduction)
     return (alpha * target + beta * others) * temperature**2
 
 
@@ -180,8 +195,10 @@ def standardize_logits(logits: Tensor) -> Tensor:
     return _centred_units(logits, dim=1) * math.sqrt(logits.shape[1] - 1)
 
 
-def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return KL(teacher ‖ student) of log-probabilities ``(batch, outcomes)``, mean over the batch."""
+def _divergence(student: Tensor, teacher: Tensor, reduction: Reduction) -> Tensor:
+    """Return KL(teacher ‖ student) of log-probabilities ``(batch, outcomes)``."""
+    if reduction == "none":
+        return F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 

@@ -10,17 +10,19 @@ from torch import Tensor
 
 from fairkd.errors import ParameterError
 from fairkd.losses._common import (
+    Reduction,
     check_indices,
     check_pair,
     check_positive,
     check_same_shape,
     in_full_precision,
+    reduced,
     unit_vectors,
 )
 
 
 @in_full_precision
-def nst_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+def nst_loss(student_map: Tensor, teacher_map: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Match the distribution of the channels' activation patterns in an image (neuron selectivity transfer).
 
     ``mean k(u_t, u_t) + mean k(u_s, u_s) − 2 · mean k(u_s, u_t)`` over the batch and all channel pairs of an
@@ -33,9 +35,10 @@ def nst_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     Args:
         student_map: ``(batch, channels, height, width)``.
         teacher_map: ``(batch, any channels, height, width)``; receives no gradient.
+        reduction: ``"mean"`` over the batch, or ``"none"``.
 
     Returns:
-        A scalar without unit, 0 to 2.
+        A scalar, or ``(batch,)``, without unit, 0 to 2.
 
     Raises:
         ParameterError: not maps, or batch, height or width differ (pool the larger map first).
@@ -49,9 +52,11 @@ def nst_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     check_pair("nst_loss", student_map, teacher_map, layout, ("batch", "height", "width"))
     student = unit_vectors(student_map.flatten(2))
     teacher = unit_vectors(teacher_map.detach().flatten(2))
-    within_teacher = (teacher @ teacher.mT).square().mean()
-    within_student = (student @ student.mT).square().mean()
-    return within_teacher + within_student - 2 * (student @ teacher.mT).square().mean()
+    pairs = [(teacher, teacher), (student, student), (student, teacher)]
+    within_teacher, within_student, across = (
+        reduced((first @ second.mT).square(), reduction, "nst_loss") for first, second in pairs
+    )
+    return within_teacher + within_student - 2 * across
 
 
 @in_full_precision

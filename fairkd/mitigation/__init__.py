@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from fairkd.config import suggest
 from fairkd.errors import ParameterError
@@ -18,72 +17,217 @@ from fairkd.mitigation.adversary import (
     ramp,
     reverse_gradient,
 )
-from fairkd.mitigation.base import Mitigation
+from fairkd.mitigation.base import Mitigation, Setup, balanced_weights, cell_counts
+from fairkd.mitigation.domains import DomainDiscriminative, DomainIndependent
+from fairkd.mitigation.laftr import Laftr
+from fairkd.mitigation.recall_gap_critic import PublishedCritic, RecallGapCritic
+from fairkd.mitigation.uniform_confusion import UniformConfusion
+from fairkd.mitigation.weighting import ClassWeighted, GroupDRO, Resampling, Reweighting
 
 __all__ = [
     "Adversary",
+    "ClassWeighted",
+    "DomainDiscriminative",
+    "DomainIndependent",
     "GradientProjection",
     "GradientReversal",
+    "GroupDRO",
+    "Laftr",
     "Mitigation",
-    "balanced_cell_weights",
-    "check_mitigation",
+    "PublishedCritic",
+    "RecallGapCritic",
+    "Resampling",
+    "Reweighting",
+    "Setup",
+    "UniformConfusion",
+    "balanced_weights",
+    "cell_counts",
     "create_mitigation",
     "list_mitigations",
+    "mitigation_entry",
     "project_gradient",
     "ramp",
     "reverse_gradient",
 ]
 
-#: name -> (class, what it does, source)
-_MITIGATIONS: dict[str, tuple[type[Mitigation], str, str]] = {
-    "none": (Mitigation, "train as usual", ""),
-    "gradient_reversal": (
-        GradientReversal,
+
+@dataclass(frozen=True)
+class MitigationEntry:
+    """What ``list_mitigations`` says of a mitigation, and the function that makes it.
+
+    ``options`` are the parameters that it reads; no other parameter of the scope changes its result.
+    """
+
+    name: str
+    family: str
+    description: str
+    source: str
+    options: tuple[str, ...]
+    make: Callable[[Setup], Mitigation]
+    adds_heads: bool = False
+
+
+_CRITIC = ("adversary_weight", "adversary_learning_rate", "adversary_hidden")
+_ADVERSARY = ("adversary_input", "adversary_sees_label", "adversary_penalty", *_CRITIC)
+
+
+def _adversary(kind: type[Adversary]) -> Callable[[Setup], Mitigation]:
+    def make(setup: Setup) -> Mitigation:
+        options = setup.options
+        reads = options["adversary_input"]
+        return kind(
+            setup.feature_size if reads == "features" else setup.num_classes,
+            setup.num_classes,
+            setup.num_groups,
+            reads=reads,
+            sees_label=options["adversary_sees_label"],
+            weight=options["adversary_weight"],
+            cell_weights=balanced_weights(setup.cell_counts) if options.get("adversary_balanced") else None,
+            penalty=options["adversary_penalty"],
+            hidden=options["adversary_hidden"],
+            learning_rate=options["adversary_learning_rate"],
+            seed=setup.seed,
+        )
+
+    return make
+
+
+def _critic(setup: Setup) -> Mitigation:
+    options = setup.options
+    kind = PublishedCritic if options["critic_published"] else RecallGapCritic
+    return kind(
+        setup.num_classes,
+        setup.num_groups,
+        weight=options["adversary_weight"],
+        hidden=options["adversary_hidden"],
+        learning_rate=options["adversary_learning_rate"],
+        seed=setup.seed,
+    )
+
+
+_ENTRIES = (
+    MitigationEntry("none", "", "train as usual", "", (), lambda setup: Mitigation()),
+    MitigationEntry(
+        "gradient_reversal",
+        "adversary",
         "an adversary predicts the group; the student receives its gradient reversed",
         "https://arxiv.org/abs/1505.07818",
+        (*_ADVERSARY, "adversary_balanced"),
+        _adversary(GradientReversal),
     ),
-    "projection": (
-        GradientProjection,
+    MitigationEntry(
+        "projection",
+        "adversary",
         "an adversary predicts the group; its direction is removed from the student's gradient",
         "https://arxiv.org/abs/1801.07593",
+        (*_ADVERSARY, "adversary_balanced"),
+        _adversary(GradientProjection),
     ),
-}
+    MitigationEntry(
+        "uniform_confusion",
+        "adversary",
+        "the student is pushed to make the adversary's prediction uniform",
+        "https://arxiv.org/abs/1510.02192",
+        (*_ADVERSARY, "adversary_balanced"),
+        _adversary(UniformConfusion),
+    ),
+    MitigationEntry(
+        "laftr",
+        "adversary",
+        "gradient reversal with a loss that counts every group alike in the batch",
+        "https://arxiv.org/abs/1802.06309",
+        _ADVERSARY,
+        _adversary(Laftr),
+    ),
+    MitigationEntry(
+        "recall_gap_critic",
+        "adversary",
+        "a critic predicts the batch's recall gaps; the student makes its prediction smaller",
+        "Berkeley MIDS capstone 2023",
+        (*_CRITIC, "critic_published"),
+        _critic,
+    ),
+    MitigationEntry(
+        "reweighting",
+        "weighting",
+        "each sample's loss counts 1 / n(class, group)",
+        "https://doi.org/10.1007/s10115-011-0463-8",
+        (),
+        lambda setup: Reweighting(setup.cell_counts),
+    ),
+    MitigationEntry(
+        "resampling",
+        "weighting",
+        "each sample is drawn in proportion to 1 / n(class, group)",
+        "https://doi.org/10.1007/s10115-011-0463-8",
+        (),
+        lambda setup: Resampling(setup.num_classes, setup.num_groups),
+    ),
+    MitigationEntry(
+        "class_weighted",
+        "weighting",
+        "the cross-entropy counts 1 / n(class); groups are not read",
+        "",
+        (),
+        lambda setup: ClassWeighted(
+            setup.cell_counts.sum(dim=1) if setup.class_counts is None else setup.class_counts
+        ),
+    ),
+    MitigationEntry(
+        "group_dro",
+        "weighting",
+        "the worst class x group cell counts most, by exponentiated weights",
+        "https://arxiv.org/abs/1911.08731",
+        ("dro_step_size",),
+        lambda setup: GroupDRO(setup.num_classes, setup.num_groups, step_size=setup.options["dro_step_size"]),
+    ),
+    MitigationEntry(
+        "domain_independent",
+        "domain",
+        "one class head a group in training, their mean at inference",
+        "https://arxiv.org/abs/1911.11834",
+        (),
+        lambda setup: DomainIndependent(setup.num_groups),
+        adds_heads=True,
+    ),
+    MitigationEntry(
+        "domain_discriminative",
+        "domain",
+        "one softmax over class x group in training, summed with a shifted prior at inference",
+        "https://arxiv.org/abs/1911.11834",
+        (),
+        lambda setup: DomainDiscriminative(setup.cell_counts),
+        adds_heads=True,
+    ),
+)
+_BY_NAME = {entry.name: entry for entry in _ENTRIES}
 
 
 def list_mitigations() -> pd.DataFrame:
-    """Return one row a mitigation: ``name, description, source``."""
-    rows = [(name, description, source) for name, (_, description, source) in _MITIGATIONS.items()]
-    return pd.DataFrame(rows, columns=["name", "description", "source"])
+    """Return one row a mitigation: ``name, family, description, source, options``."""
+    columns = ("name", "family", "description", "source", "options")
+    return pd.DataFrame([{c: getattr(entry, c) for c in columns} for entry in _ENTRIES]).assign(
+        options=[", ".join(entry.options) for entry in _ENTRIES]
+    )
 
 
-def check_mitigation(name: str) -> None:
-    """Raise :class:`ParameterError` unless ``name`` is a mitigation."""
-    if name not in _MITIGATIONS:
-        raise ParameterError(
-            f"mitigation={name!r} is unknown: {suggest(name, _MITIGATIONS)}allowed: {', '.join(_MITIGATIONS)}"
-        )
-
-
-def create_mitigation(name: str, *args: Any, **options: Any) -> Mitigation:
-    """Make a mitigation by name; the arguments are those of :class:`Adversary`, ignored by ``none``.
+def mitigation_entry(name: str, parameter: str = "mitigation") -> MitigationEntry:
+    """Return what is known of a mitigation by name.
 
     Raises:
-        ParameterError: unknown name.
+        ParameterError: ``name`` is not a mitigation; ``parameter`` is the one that gave it.
     """
-    check_mitigation(name)
-    kind = _MITIGATIONS[name][0]
-    return kind(*args, **options) if issubclass(kind, Adversary) else kind()
+    if name not in _BY_NAME:
+        raise ParameterError(
+            f"{parameter}={name!r} is unknown: {suggest(name, _BY_NAME)}allowed: {', '.join(_BY_NAME)}"
+        )
+    return _BY_NAME[name]
 
 
-def balanced_cell_weights(labels: Tensor, groups: Tensor, num_classes: int, num_groups: int) -> Tensor:
-    """Return weights ``(classes, groups)`` proportional to 1 / n(class, group), with mean 1 over the samples.
+def create_mitigation(name: str, setup: Setup) -> Mitigation:
+    """Make a mitigation by name.
 
-    A cell without samples gets 0.
-
-    Args:
-        labels, groups: ``(n,)`` int64 of the training set.
+    Raises:
+        ParameterError: an unknown name, or what the mitigation cannot do with these data.
     """
-    cells = torch.bincount(labels * num_groups + groups, minlength=num_classes * num_groups).double()
-    filled = cells > 0
-    weights = torch.where(filled, len(labels) / (filled.sum() * cells.clamp_min(1)), 0.0)
-    return weights.view(num_classes, num_groups).float()
+    return mitigation_entry(name).make(setup)

@@ -124,19 +124,23 @@ class Adversary(Mitigation):
         """Return ``adversary_loss``, ``adversary_penalty`` and, a cell, the adversary's hits and count."""
         inputs = self.read(outputs, progress).float()
         logits = self(inputs, batch.labels)
-        weights = self.cell_weights[batch.labels, batch.groups]
-        per_sample = F.cross_entropy(logits, batch.groups, reduction="none")
-        cells = batch.labels * self.num_groups + batch.groups
-        hits = (logits.detach().argmax(dim=1) == batch.groups).double()
+        known, groups = batch.groups >= 0, batch.groups.clamp_min(0)
+        cells = batch.labels * self.num_groups + groups
+        hits = ((logits.detach().argmax(dim=1) == groups) & known).double()
         size = self.num_classes * self.num_groups
         return {
-            "adversary_loss": (weights * per_sample).mean(),
-            "adversary_penalty": self.penalty * self.gradient_penalty(inputs, batch),
+            "adversary_loss": self.group_loss(logits, batch.labels, groups, known),
+            "adversary_penalty": self.penalty * self.gradient_penalty(inputs, batch.labels, groups, known),
             "adversary_hits": hits.new_zeros(size).index_add_(0, cells, hits),
-            "adversary_count": hits.new_zeros(size).index_add_(0, cells, torch.ones_like(hits)),
+            "adversary_count": hits.new_zeros(size).index_add_(0, cells, known.double()),
         }
 
-    def gradient_penalty(self, inputs: Tensor, batch: Batch) -> Tensor:
+    def group_loss(self, logits: Tensor, labels: Tensor, groups: Tensor, known: Tensor) -> Tensor:
+        """Return what the adversary minimises: its cross-entropy, weighed by cell, over the known groups."""
+        weights = self.cell_weights[labels, groups] * known
+        return (weights * F.cross_entropy(logits, groups, reduction="none")).mean()
+
+    def gradient_penalty(self, inputs: Tensor, labels: Tensor, groups: Tensor, known: Tensor) -> Tensor:
         """Return half the mean squared gradient of the true group's centred logit with respect to the input.
 
         Without it the student and the adversary chase each other in circles and the adversary stays near
@@ -148,9 +152,9 @@ class Adversary(Mitigation):
         if self.penalty == 0:
             return inputs.new_zeros(())
         inputs = inputs.detach().requires_grad_()
-        logits = self(inputs, batch.labels)
+        logits = self(inputs, labels)
         centred = logits - logits.mean(dim=1, keepdim=True)
-        true = centred.gather(1, batch.groups[:, None]).sum()
+        true = (centred.gather(1, groups[:, None]) * known[:, None]).sum()
         (gradient,) = torch.autograd.grad(true, inputs, create_graph=True)
         scale = inputs.detach().var(dim=0, unbiased=False).sum()
         return 0.5 * scale * gradient.pow(2).sum(dim=1).mean()

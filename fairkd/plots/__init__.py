@@ -11,10 +11,17 @@ except ImportError as error:  # pragma: no cover
 
 from fairkd.plots.comparison import efficiency_bars, inflation_by_class, inflation_chart, metric_comparison
 from fairkd.plots.curves import adversary_curves, training_curves
-from fairkd.plots.data import association_bars, predictability_bars
+from fairkd.plots.data import (
+    association_bars,
+    attribute_shares,
+    image_statistics,
+    predictability_bars,
+)
 from fairkd.plots.heatmaps import by_group_heatmap, contingency_heatmap, recall_heatmap
 from fairkd.plots.images import image_grid
+from fairkd.plots.pareto import pareto_front
 from fairkd.plots.soft_labels import reliability_diagram, softened_labels, temperature_entropy
+from fairkd.plots.suspects import suspect_grid
 from fairkd.plots.text import escape, model_label
 from fairkd.plots.theme import PAGE_CSS, finish, group_styles, model_styles
 from fairkd.plots.tradeoff import accuracy_versus_disparity, adversary_weight_curve
@@ -25,6 +32,7 @@ __all__ = [
     "adversary_curves",
     "adversary_weight_curve",
     "association_bars",
+    "attribute_shares",
     "by_group_heatmap",
     "contingency_heatmap",
     "efficiency_bars",
@@ -32,15 +40,18 @@ __all__ = [
     "finish",
     "group_styles",
     "image_grid",
+    "image_statistics",
     "inflation_by_class",
     "inflation_chart",
     "metric_comparison",
     "model_label",
     "model_styles",
+    "pareto_front",
     "predictability_bars",
     "recall_heatmap",
     "reliability_diagram",
     "softened_labels",
+    "suspect_grid",
     "temperature_entropy",
     "training_curves",
 ]

@@ -81,6 +81,7 @@ class Trainer:
             settings.batch_size,
             shuffle=True,
             augmentation=settings.augmentation,
+            sampling_weights=self.mitigation.sampling_weights(splits.train.labels, splits.train.groups),
             seed=settings.seed,
             device=settings.device,
         )
@@ -147,7 +148,7 @@ class Trainer:
             progress = (epoch + (number + 0.5) / steps) / self.settings.epochs
             rate = self._set_learning_rate(progress)
             outputs = self.network(batch.images)
-            losses = self.step(outputs, batch)
+            losses = self.step(outputs, batch, progress)
             terms = self.mitigation.losses(outputs, batch, progress)
             self._zero_grad()
             self.mitigation.backward(losses["loss"], terms, self.network, progress)

@@ -13,6 +13,8 @@ from fairkd.config import Experiment
 from fairkd.data.splits import Splits
 from fairkd.errors import FairkdError
 from fairkd.evaluation import evaluate
+from fairkd.mitigation import mitigation_entry
+from fairkd.narrative import describe_weights
 from fairkd.recipes import TrainedModel, distill_student, is_trained
 from fairkd.widgets.panel import Panel, command_html, refresh
 
@@ -40,6 +42,9 @@ class AdversaryWeightPanel(Panel):
         splits: Splits | None = None,
     ) -> None:
         self.experiment, self.teacher, self.splits = experiment, teacher, splits
+        self.has_weight = "adversary_weight" in mitigation_entry(experiment.mitigation).options
+        if not self.has_weight:
+            weights = ()
         self.weights = sorted({0.0, *weights, experiment.adversary_weight})
         self.weight = experiment.adversary_weight
         self.scores: dict[float, dict[str, float]] = {}
@@ -58,7 +63,12 @@ class AdversaryWeightPanel(Panel):
         return self.experiment.replace(adversary_weight=weight)
 
     def train(self, weight: float) -> None:
-        """Train the student with this weight, or load it, and add it to the curve."""
+        """Train the student with this weight, or load it, and add it to the curve.
+
+        A mitigation without a weight has one student beside plain distillation, whatever weight is asked for.
+        """
+        if weight and not self.has_weight:
+            weight = self.experiment.adversary_weight
         experiment = self.variant(weight)
         student = distill_student(experiment, self.teacher, self.splits)
         table = evaluate(
@@ -84,8 +94,20 @@ class AdversaryWeightPanel(Panel):
     def static(self) -> go.Figure:
         if not self.scores:
             raise FairkdError("no student is trained yet: call .train(weight) first")
-        return plots.adversary_weight_curve(
-            self.table(), title=f"What the weight of {self.experiment.mitigation} trades, validation split"
+        what = (
+            f"the weight of {self.experiment.mitigation}" if self.has_weight else self.experiment.mitigation
+        )
+        return plots.adversary_weight_curve(self.table(), title=f"What {what} trades, validation split")
+
+    def describe(self) -> list[str]:
+        """Say which weight the selection rule names; or that the mitigation has none."""
+        if not self.has_weight:
+            return [
+                f"The mitigation {self.experiment.mitigation} has no weight: 0 is plain distillation, "
+                f"{self.experiment.adversary_weight:g} stands for the mitigated student."
+            ]
+        return describe_weights(
+            self.table(), self.experiment.adversary_weight, self.experiment.selection_tolerance
         )
 
     def widget(self) -> Any:

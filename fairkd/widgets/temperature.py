@@ -144,7 +144,8 @@ class TemperaturePanel(Panel):
 
     def _name(self, row: int) -> str:
         data = self.splits.validation
-        label, group = self.splits.class_names[data.labels[row]], self.splits.group_names[data.groups[row]]
+        label, code = self.splits.class_names[data.labels[row]], data.groups[row]
+        group = self.splits.group_names[code] if code >= 0 else "no group"
         return f"{label} · {group} · #{data.index[row]}"
 
     def _least_certain(self) -> list[int]:

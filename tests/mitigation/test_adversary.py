@@ -1,39 +1,22 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from method_cases import ADVERSARIES, TwoLayers, batch_of, mitigation_of, setup_of
 
-from fairkd.data.batches import Batch
-from fairkd.errors import ParameterError
 from fairkd.mitigation import (
     Adversary,
     GradientProjection,
     GradientReversal,
-    balanced_cell_weights,
+    balanced_weights,
+    cell_counts,
     create_mitigation,
-    list_mitigations,
     project_gradient,
     ramp,
     reverse_gradient,
 )
-from fairkd.models import Outputs
-
-
-def batch_of(labels: list[int], groups: list[int]) -> Batch:
-    n = len(labels)
-    return Batch(torch.zeros(n, 3, 8, 8), torch.tensor(labels), torch.tensor(groups), torch.arange(n))
-
-
-class TwoLayers(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(4, 5), nn.Linear(5, 3)
-
-    def forward(self, x: torch.Tensor) -> Outputs:
-        features = torch.tanh(self.first(x))
-        return Outputs(self.second(features), features, features[:, :, None, None])
 
 
 def test_reversal_keeps_the_value_flips_the_sign_and_scales():
@@ -107,41 +90,25 @@ def test_gradient_projection_equals_zhang_s_formula_parameter_by_parameter():
     assert all(parameter.grad is not None for parameter in adversary.parameters())
 
 
-@pytest.mark.parametrize("name", ["gradient_reversal", "projection"])
+@pytest.mark.parametrize("name", ADVERSARIES)
 def test_weight_zero_leaves_the_task_gradient_bit_for_bit(name):
     torch.manual_seed(0)
     network, batch, inputs = TwoLayers(), batch_of([0, 1, 2, 0], [0, 1, 0, 1]), torch.randn(4, 4)
     outputs = network(inputs)
     plain = torch.autograd.grad(F.cross_entropy(outputs.logits, batch.labels), list(network.parameters()))
-    adversary = create_mitigation(name, 5, 3, 2, weight=0.0)
+    adversary = mitigation_of(name, setup_of(adversary_weight=0.0))
     outputs = network(inputs)
     terms = adversary.losses(outputs, batch, 1.0)
     adversary.backward(F.cross_entropy(outputs.logits, batch.labels), terms, network, 1.0)
     assert all(torch.equal(p.grad, g) for p, g in zip(network.parameters(), plain, strict=True))
 
 
-@pytest.mark.parametrize("name", ["gradient_reversal", "projection"])
-@pytest.mark.parametrize(
-    ("labels", "groups"),
-    [([0], [0]), ([0, 0, 0], [1, 1, 1]), ([0, 1], [2, 2])],
-    ids=["one", "one cell", "no 0"],
-)
-def test_batches_that_lack_groups_or_hold_one_sample_give_finite_gradients(name, labels, groups):
-    network, batch = TwoLayers(), batch_of(labels, groups)
-    adversary = create_mitigation(name, 5, 3, 3)
-    outputs = network(torch.randn(len(labels), 4))
-    terms = adversary.losses(outputs, batch, 0.5)
-    adversary.backward(F.cross_entropy(outputs.logits, batch.labels), terms, network, 0.5)
-    gradients = [p.grad for p in [*network.parameters(), *adversary.parameters()]]
-    assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
-    assert terms["adversary_count"].shape == (9,)
-
-
 def test_gradient_penalty_equals_finite_differences_and_ignores_the_scale_of_the_features():
     torch.manual_seed(0)
     batch, x = batch_of([0, 1, 2, 0], [0, 1, 2, 1]), torch.randn(4, 5, dtype=torch.double)
     adversary = Adversary(5, 3, 3).double()
-    penalty = adversary.gradient_penalty(x, batch)
+    everyone = torch.ones(4, dtype=torch.bool)
+    penalty = adversary.gradient_penalty(x, batch.labels, batch.groups, everyone)
 
     def true_logit(inputs: torch.Tensor) -> torch.Tensor:
         logits = adversary(inputs, batch.labels)
@@ -154,7 +121,8 @@ def test_gradient_penalty_equals_finite_differences_and_ignores_the_scale_of_the
     torch.testing.assert_close(penalty, expected, rtol=1e-6, atol=1e-9)
     with torch.no_grad():
         adversary.layers[0].weight[:, :5] /= 10
-    torch.testing.assert_close(adversary.gradient_penalty(10 * x, batch), penalty)
+    rescaled = adversary.gradient_penalty(10 * x, batch.labels, batch.groups, everyone)
+    torch.testing.assert_close(rescaled, penalty)
 
 
 def test_creating_an_adversary_does_not_move_torch_s_generator():
@@ -163,46 +131,40 @@ def test_creating_an_adversary_does_not_move_torch_s_generator():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_balanced_weights_give_every_filled_cell_the_same_total():
-    labels = torch.tensor([0, 0, 0, 1, 1, 1, 1])
-    groups = torch.tensor([0, 0, 1, 1, 1, 1, 1])
-    weights = balanced_cell_weights(labels, groups, 2, 2)
+def test_balanced_weights_give_every_filled_cell_the_same_total_and_missing_groups_count_nowhere():
+    labels = np.array([0, 0, 0, 1, 1, 1, 1, 1])
+    groups = np.array([0, 0, 1, 1, 1, 1, 1, -1])
+    counts = cell_counts(labels, groups, 2, 2)
+    assert counts.tolist() == [[2, 1], [0, 4]] and counts.dtype == torch.int64
+    weights = balanced_weights(counts)
     assert weights[1, 0] == 0
-    per_sample = weights[labels, groups]
-    assert per_sample.mean() == pytest.approx(1)
-    totals = [per_sample[(labels == c) & (groups == g)].sum().item() for c, g in ((0, 0), (0, 1), (1, 1))]
-    assert totals == pytest.approx([7 / 3] * 3)
+    known = groups >= 0
+    a_sample = weights.numpy()[labels, groups][known]
+    assert a_sample.mean() == pytest.approx(1)
+    cells = 2 * labels[known] + groups[known]
+    assert [a_sample[cells == cell].sum() for cell in (0, 1, 3)] == pytest.approx([7 / 3] * 3)
+    assert balanced_weights(torch.tensor([1, 3])).tolist() == pytest.approx([2.0, 2 / 3])
 
 
-def test_the_adversary_loses_on_a_toy_problem_where_the_group_is_a_shortcut():
-    """Features can drop the group: the adversary falls to chance while the task stays solved."""
+def test_the_adversary_s_loss_is_the_cross_entropy_weighed_by_cell_over_the_batch():
     torch.manual_seed(0)
-    n = 512
-    labels, groups = torch.randint(0, 2, (n,)), torch.randint(0, 2, (n,))
-    inputs = torch.stack([2.0 * labels - 1, 2.0 * groups - 1], dim=1) + 0.1 * torch.randn(n, 2)
-    inputs = torch.cat([inputs, torch.zeros(n, 2)], dim=1)
-    batch = Batch(torch.zeros(n, 1, 1, 1), labels, groups, torch.arange(n))
-    network = TwoLayers()
-    adversary = GradientReversal(5, 3, 2, weight=1.0, learning_rate=0.01)
-    optimizer = torch.optim.Adam(network.parameters(), 0.01)
-    own = torch.optim.Adam(adversary.parameters(), 0.01)
-    balanced = []
-    for step in range(600):
-        outputs = network(inputs)
-        task, terms = F.cross_entropy(outputs.logits, labels), adversary.losses(outputs, batch, step / 600)
-        optimizer.zero_grad()
-        own.zero_grad()
-        adversary.backward(task, terms, network, step / 600)
-        optimizer.step()
-        own.step()
-        filled = terms["adversary_count"] > 0
-        balanced.append((terms["adversary_hits"][filled] / terms["adversary_count"][filled]).mean().item())
-    accuracy = (network(inputs).logits.argmax(1) == labels).float().mean().item()
-    assert accuracy > 0.99
-    assert abs(sum(balanced[-100:]) / 100 - 0.5) < 0.03
+    counts = torch.tensor([[8, 2], [1, 5], [4, 0]])
+    adversary = create_mitigation(
+        "gradient_reversal", setup_of(counts, adversary_input="logits", feature_size=9)
+    )
+    network, batch = TwoLayers(), batch_of([0, 1, 0, 1, 2], [0, 0, 1, 1, -1])
+    outputs = network(torch.randn(5, 4))
+    with torch.no_grad():
+        answers = adversary(outputs.logits, batch.labels).double().log_softmax(dim=1).numpy()
+    weights = {(0, 0): 20 / 5 / 8, (1, 0): 20 / 5 / 1, (0, 1): 20 / 5 / 2, (1, 1): 20 / 5 / 5}
+    total = sum(
+        -weights[c, g] * answers[row, g] for row, (c, g) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)])
+    )
+    terms = adversary.losses(outputs, batch, 0.5)
+    assert terms["adversary_loss"].item() == pytest.approx(total / 5, rel=1e-5)
+    assert terms["adversary_count"].tolist() == [1, 1, 1, 1, 0, 0]
 
 
-def test_list_names_every_mitigation_and_unknown_names_are_refused():
-    assert list(list_mitigations()["name"]) == ["none", "gradient_reversal", "projection"]
-    with pytest.raises(ParameterError, match="did you mean 'projection'"):
-        create_mitigation("projektion")
+def test_unbalanced_adversaries_count_every_sample_alike():
+    setup = setup_of(torch.tensor([[8, 2], [1, 5], [4, 1]]), adversary_balanced=False)
+    assert create_mitigation("projection", setup).cell_weights.unique().tolist() == [1.0]

@@ -55,6 +55,23 @@ class Tables:
         row["balanced_accuracy"] = row.pop("value")
         return pd.DataFrame([{"target": HOSTILE, "source": "pixels", **row, "chance": 0.5, "n": 90}])
 
+    def attributes(self) -> pd.DataFrame:
+        values = [*((HOSTILE, name) for name in self.groups), ("age", "old"), ("age", None)]
+        cells = product(("train", "test"), values)
+        rows = [{"attribute": a, "split": s, "value": v, "n": 9} for s, (a, v) in cells]
+        shares = pd.DataFrame([self.interval() for _ in rows]).rename(columns={"value": "share"})
+        return pd.DataFrame(rows).join(shares)
+
+    def image_statistics(self) -> pd.DataFrame:
+        cells = product(("train", "test"), self.groups, ("brightness", "contrast", "saturation", "sharpness"))
+        rows = [{"split": s, "group": g, "statistic": k, **self.interval(), "n": 40} for s, g, k in cells]
+        return pd.DataFrame(rows)
+
+    def suspects(self) -> pd.DataFrame:
+        names = [self.classes[place % len(self.classes)] for place in range(8)]
+        table = pd.DataFrame({"row": range(8), "label": names, "suggested": names[::-1]})
+        return table.assign(self_confidence=self.random.uniform(size=8))
+
     def history(self, epochs: int = 12) -> pd.DataFrame:
         names = ["train_loss", "validation_accuracy", "validation_recall_gap"]
         names += [f"validation_accuracy[{group}]" for group in self.groups]
@@ -115,6 +132,10 @@ class Tables:
             rows.append(row)
         return pd.DataFrame(rows)
 
+    def front(self) -> pd.DataFrame:
+        table = self.tradeoff()
+        return table.assign(on_front=np.arange(len(table)) % 3 != 1)
+
     def costs(self) -> pd.DataFrame:
         table = pd.DataFrame({"model": self.models})
         for name in ("param_count", "macs", "latency_ms", "weights_mb"):
@@ -140,22 +161,31 @@ def _grid(tables: Tables, **options: Any) -> go.Figure:
     return plots.image_grid(*tables.images(), tables.classes, tables.groups, **options)
 
 
+def _suspects(table: pd.DataFrame, **options: Any) -> go.Figure:
+    images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
+    return plots.suspect_grid(table, images, **options)
+
+
 #: Every figure that takes one table: the function, and the table that it takes.
 FROM_TABLE: dict[str, tuple[Callable[..., go.Figure], Callable[[Tables], pd.DataFrame]]] = {
     "accuracy_versus_disparity": (plots.accuracy_versus_disparity, Tables.tradeoff),
     "adversary_curves": (plots.adversary_curves, Tables.history),
     "adversary_weight_curve": (plots.adversary_weight_curve, Tables.weights),
     "association_bars": (plots.association_bars, Tables.association),
+    "attribute_shares": (plots.attribute_shares, Tables.attributes),
     "by_group_heatmap": (plots.by_group_heatmap, Tables.by_group),
     "contingency_heatmap": (plots.contingency_heatmap, Tables.counts),
     "efficiency_bars": (plots.efficiency_bars, Tables.costs),
+    "image_statistics": (plots.image_statistics, Tables.image_statistics),
     "inflation_by_class": (plots.inflation_by_class, Tables.comparisons),
     "inflation_chart": (plots.inflation_chart, Tables.comparisons),
     "metric_comparison": (plots.metric_comparison, Tables.metrics),
+    "pareto_front": (plots.pareto_front, Tables.front),
     "predictability_bars": (plots.predictability_bars, Tables.predictability),
     "recall_heatmap": (plots.recall_heatmap, Tables.recall),
     "reliability_diagram": (plots.reliability_diagram, Tables.bins),
     "softened_labels": (plots.softened_labels, Tables.softened),
+    "suspect_grid": (_suspects, Tables.suspects),
     "temperature_entropy": (plots.temperature_entropy, Tables.entropy),
     "training_curves": (plots.training_curves, Tables.history),
 }

@@ -326,3 +326,74 @@ def test_image_grid_refuses_what_is_no_image() -> None:
         plots.image_grid(images, labels[1:], groups, *names)
     with pytest.raises(DataError, match="per_cell=0 must be at least 1"):
         plots.image_grid(images, labels, groups, *names, per_cell=0)
+
+
+def test_attribute_shares_put_each_value_in_its_row_and_name_missing_ones() -> None:
+    table = TABLES.attributes()
+    fig = plots.attribute_shares(table)
+    labels = [text.replace("<br>", " ") for text in fig.layout.yaxis.ticktext]
+    assert len(labels) == 4
+    assert labels[-2:] == ["age: old", "age: missing"]
+    for split in ("train", "test"):
+        rows = table[table["split"] == split]
+        traces = named(fig, split)
+        assert [trace.x[0] for trace in traces] == list(rows["share"])
+        assert [trace.y[0] for trace in traces] == [0, 1, 2, 3]
+        assert [interval(trace)[0][0] for trace in traces] == pytest.approx(list(rows["low"]))
+    assert fig.layout.xaxis.range[0] == 0
+    assert fig.layout.xaxis.range[1] > table["high"].max()
+
+
+def test_one_attribute_is_not_named_in_every_row() -> None:
+    table = TABLES.attributes()
+    fig = plots.attribute_shares(table[table["attribute"] == "age"])
+    assert list(fig.layout.yaxis.ticktext) == ["old", "missing"]
+
+
+def test_image_statistics_show_one_split_by_group() -> None:
+    table = TABLES.image_statistics()
+    fig = plots.image_statistics(table, split="test")
+    assert headings(fig)[:4] == ["brightness", "contrast", "saturation", "sharpness"]
+    for place, group in enumerate(TABLES.groups):
+        rows = table[(table["split"] == "test") & (table["group"] == group)]
+        traces = named(fig, group)
+        assert [trace.x[0] for trace in traces] == list(rows["value"])
+        assert {trace.y[0] for trace in traces} == {place}
+        assert {trace.marker.color for trace in traces} == {group_styles(TABLES.groups)[group].color}
+    with pytest.raises(DataError, match="image_statistics"):
+        plots.image_statistics(table, split="validation")
+
+
+def test_suspects_are_shown_in_order_with_both_labels() -> None:
+    images = TABLES.images()[0]
+    table = pd.DataFrame(
+        {"row": [5, 0, 3], "label": ["zero", "one", "two"], "suggested": ["one", "two", "zero"]}
+    )
+    fig = plots.suspect_grid(table, images, most=2)
+    assert list(fig.layout.xaxis.ticktext) == ["zero<br>→ one", "one<br>→ two"]
+    assert fig.data[1].hovertext[0].startswith("row 5<br>given: zero<br>suggested: one")
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(fig.data[0].source.split(",")[1]))))
+    side = drawn.shape[0]
+    for place, row in enumerate([5, 0]):
+        middle = drawn[side // 2, place * side + side // 2, :3]
+        assert (images[row] == middle).all(axis=-1).any()
+
+
+def test_more_than_six_suspects_take_another_row() -> None:
+    fig = plots.suspect_grid(TABLES.suspects(), TABLES.images()[0])
+    assert [len(trace.x) for trace in fig.data if trace.type == "scatter"] == [6, 2]
+
+
+@pytest.mark.parametrize("row", [-1, 900])
+def test_a_suspect_that_is_no_row_is_refused(row: int) -> None:
+    table = pd.DataFrame({"row": [row], "label": ["zero"], "suggested": ["one"]})
+    with pytest.raises(DataError, match=f"row {row} is not among"):
+        plots.suspect_grid(table, TABLES.images()[0])
+
+
+def test_images_without_a_group_are_in_no_row_of_the_grid() -> None:
+    images, labels, groups = TABLES.images()
+    names = TABLES.classes, TABLES.groups
+    hidden = np.where(groups == 1, -1, groups)
+    fig = plots.image_grid(images, labels, hidden, *names)
+    assert [note.text for note in fig.layout.annotations] == ["no samples"] * 3

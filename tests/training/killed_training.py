@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import torch
+
+# As a script, this file has only its own folder on the path.
+sys.path.append(str(Path(__file__).parents[1]))
 from training_cases import INTERRUPTED, make_trainer
 
 
@@ -17,10 +20,10 @@ def main(splits: str, folder: str, last_step: str) -> None:
     trainer = make_trainer(pickle.loads(Path(splits).read_bytes()), folder=Path(folder), **INTERRUPTED)
     trained, steps = trainer.step, iter(range(1, 1000))
 
-    def step(outputs, batch):
+    def step(outputs, batch, progress):
         if next(steps) == int(last_step):
             os.kill(os.getpid(), signal.SIGKILL)
-        return trained(outputs, batch)
+        return trained(outputs, batch, progress)
 
     trainer.step = step
     trainer.fit()

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from full_disk import full_disk
-from training_cases import INTERRUPTED, Hint, equal_states, make_network, make_trainer
+from training_cases import INTERRUPTED, equal_states, make_network, make_trainer
 
 from fairkd.errors import ArtifactError
 from fairkd.models import create_model
@@ -35,6 +35,10 @@ def assert_same(one: Trainer, history: pd.DataFrame, other: Trainer, other_histo
         assert all(equal_states(states[0][key], states[1][key]) for key in states[1]), part
 
 
+def copy_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
 def test_a_killed_training_goes_on_to_the_same_weights_and_history(tiny_splits, tmp_path):
     (tmp_path / "splits.pickle").write_bytes(pickle.dumps(tiny_splits))
     script = Path(__file__).with_name("killed_training.py")
@@ -46,43 +50,64 @@ def test_a_killed_training_goes_on_to_the_same_weights_and_history(tiny_splits, 
     resumed = make_trainer(tiny_splits, folder=tmp_path / "work", **INTERRUPTED)
     steps = []
     trained = resumed.step
-    resumed.step = lambda outputs, batch: steps.append(1) or trained(outputs, batch)
+    resumed.step = lambda *arguments: steps.append(1) or trained(*arguments)
     history = resumed.fit()
     assert len(steps) == 4, "the two finished epochs are not repeated"
     whole = make_trainer(tiny_splits, **INTERRUPTED)
     assert_same(resumed, history, whole, whole.fit())
 
 
-def test_a_distiller_s_own_parameters_are_restored(tiny_splits, tmp_path, monkeypatch):
-    whole = make_trainer(tiny_splits, distiller=Hint(), **INTERRUPTED)
+#: A projector of another size, a learned temperature; the weights of group DRO; a critic; several heads.
+STATEFUL: list[dict[str, Any]] = [
+    {"distiller": "hint+ctkd", "mitigation": "gradient_reversal", "teacher": "resnet10t"},
+    {"distiller": "norm_direction+mfd", "mitigation": "group_dro", "teacher": "resnet10t"},
+    {"distiller": "co_advise", "mitigation": "recall_gap_critic", "teacher": "resnet8_cifar"},
+    {"distiller": "kd", "mitigation": "domain_discriminative", "teacher": "resnet8_cifar"},
+]
+
+
+@pytest.mark.parametrize("case", STATEFUL, ids=lambda case: f"{case['distiller']}-{case['mitigation']}")
+def test_what_distillers_and_mitigations_learn_is_restored(tiny_splits, tmp_path, monkeypatch, case):
+    teacher = make_network(7, case["teacher"])
+    settings = {**INTERRUPTED, "epochs": 3, **case, "teachers": [teacher]}
+    del settings["teacher"]
+    whole = make_trainer(tiny_splits, **settings)
     expected = whole.fit()
     run_epoch = Trainer._run_epoch
 
     def interrupted(self: Trainer, epoch: int, bar: Any) -> dict[str, Any]:
-        if epoch == 2:
+        if epoch == 1:
             raise KeyboardInterrupt
         return run_epoch(self, epoch, bar)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "_run_epoch", interrupted)
-        make_trainer(tiny_splits, distiller=Hint(), folder=tmp_path, **INTERRUPTED).fit()
-    resumed = make_trainer(tiny_splits, distiller=Hint(), folder=tmp_path, **INTERRUPTED)
-    assert_same(resumed, resumed.fit(), whole, expected)
+        make_trainer(tiny_splits, folder=tmp_path, **settings).fit()
+    resumed = make_trainer(tiny_splits, folder=tmp_path, **settings)
+    fresh = {part: copy_of(getattr(resumed, part)) for part in ("mitigation", "extra")}
+    history = resumed.fit()
+    if resumed.mitigation_optimizer is None:
+        resumed.mitigation_optimizer = whole.mitigation_optimizer = resumed.optimizer
+    assert_same(resumed, history, whole, expected)
+    learned = [
+        part for part, state in fresh.items() if not equal_states(state, copy_of(getattr(resumed, part)))
+    ]
+    assert learned or case["mitigation"] == "domain_discriminative", "something was there to restore"
 
 
 @pytest.mark.parametrize("mitigation", ["none", "projection"])
 def test_torch_s_generator_is_restored_so_that_noise_repeats(tiny_splits, tmp_path, mitigation):
     plain, count = task_step(), 0
 
-    def noisy(outputs, batch):
-        return {"loss": plain(outputs, batch)["loss"] * (1 + torch.rand(()))}
+    def noisy(outputs, batch, progress):
+        return {"loss": plain(outputs, batch, progress)["loss"] * (1 + torch.rand(()))}
 
-    def interrupted(outputs, batch):
+    def interrupted(outputs, batch, progress):
         nonlocal count
         count += 1
         if count == 4:
             raise KeyboardInterrupt
-        return noisy(outputs, batch)
+        return noisy(outputs, batch, progress)
 
     settings = {**INTERRUPTED, "mitigation": mitigation, "optimizer": "sgd", "epochs": 3}
     with pytest.raises(KeyboardInterrupt):
@@ -101,7 +126,7 @@ def test_a_finished_training_is_not_repeated(tiny_splits, tmp_path):
     first = make_trainer(tiny_splits, folder=tmp_path)
     history = first.fit()
 
-    def refuse(outputs, batch):
+    def refuse(outputs, batch, progress):
         raise AssertionError("nothing is left to train")
 
     again = make_trainer(tiny_splits, folder=tmp_path, step=refuse)

@@ -9,9 +9,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from method_cases import ADVERSARIES
 from sklearn.metrics import accuracy_score, recall_score
 from torch import nn
-from training_cases import Hint, equal_states, make_mitigation, make_network, make_trainer
+from training_cases import equal_states, make_mitigation, make_network, make_trainer
 
 from fairkd.data.splits import Splits
 from fairkd.errors import FairkdWarning, TrainingError
@@ -28,8 +29,8 @@ def record_losses(trainer: Trainer) -> list[float]:
     losses: list[float] = []
     step = trainer.step
 
-    def recorded(outputs, batch):
-        result = step(outputs, batch)
+    def recorded(outputs, batch, progress):
+        result = step(outputs, batch, progress)
         losses.append(result["loss"].item())
         return result
 
@@ -186,10 +187,10 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_terms(tiny_splits, tmp_p
     count = 0
     plain = task_step()
 
-    def step(outputs, batch):
+    def step(outputs, batch, progress):
         nonlocal count
         count += 1
-        losses = plain(outputs, batch)
+        losses = plain(outputs, batch, progress)
         return {"loss": losses["loss"] * (value if count == 4 else 1.0), "task_loss": losses["loss"]}
 
     trainer = make_trainer(tiny_splits, step=step, epochs=3, folder=tmp_path)
@@ -281,7 +282,7 @@ def test_a_network_that_always_collapses_is_warned_of(tiny_splits, monkeypatch):
 def test_the_teacher_has_no_gradient_and_does_not_change(tiny_splits):
     teacher = make_network(seed=7)
     before, size = copy_of(teacher), teacher.param_count
-    trainer = make_trainer(tiny_splits, teacher=teacher.train(), mitigation="projection")
+    trainer = make_trainer(tiny_splits, teachers=[teacher.train()], mitigation="projection")
     trainer.fit()
     assert equal_states(before, teacher.state_dict())
     assert all(parameter.grad is None for parameter in teacher.parameters())
@@ -289,7 +290,7 @@ def test_the_teacher_has_no_gradient_and_does_not_change(tiny_splits):
     assert not equal_states(copy_of(make_network()), trainer.network.state_dict())
 
 
-@pytest.mark.parametrize("name", ["gradient_reversal", "projection"])
+@pytest.mark.parametrize("name", ADVERSARIES)
 def test_weight_zero_gives_the_trajectory_of_plain_distillation_bit_for_bit(tiny_splits, name):
     plain = make_trainer(tiny_splits, selection="last")
     weightless = make_trainer(tiny_splits, selection="last", mitigation=name, adversary_weight=0.0)
@@ -312,25 +313,33 @@ def test_a_weight_changes_the_student(tiny_splits, name):
 
 def test_only_the_teacher_is_in_evaluation_mode_while_the_student_trains(tiny_splits):
     teacher, modes = make_network(seed=7), []
-    trainer = make_trainer(tiny_splits, teacher=teacher, mitigation="gradient_reversal")
+    trainer = make_trainer(tiny_splits, teachers=[teacher], mitigation="gradient_reversal")
     parts = [trainer.network, trainer.mitigation, trainer.extra, teacher]
     trainer.optimizer.register_step_pre_hook(lambda *_: modes.append([part.training for part in parts]))
     trainer.fit()
     assert modes == [[True, True, True, False]] * 4
 
 
-def test_a_distiller_s_own_parameters_train_with_the_student(tiny_splits):
-    distiller = Hint()
-    before = copy_of(distiller)
-    make_trainer(tiny_splits, distiller=distiller).fit()
-    assert not equal_states(before, distiller.state_dict())
+def test_projectors_and_the_learned_temperature_train_with_the_student(tiny_splits):
+    trainer = make_trainer(tiny_splits, distiller="hint+ctkd", teachers=[make_network(7, "resnet10t")])
+    assert [name for name, _ in trainer.extra.named_parameters()] == [
+        "terms.hint.projector.weight",
+        "terms.hint.projector.bias",
+        "terms.ctkd.raw",
+    ]
+    in_optimizer = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert {id(p) for p in trainer.extra.parameters()} <= in_optimizer
+    before = copy_of(trainer.extra)
+    trainer.fit()
+    after = trainer.extra.state_dict()
+    assert [name for name in before if torch.equal(before[name], after[name])] == []
 
 
 def test_the_adversary_has_its_own_learning_rate(tiny_splits):
     trainer = make_trainer(tiny_splits, mitigation="gradient_reversal", learning_rate=0.1)
     assert [group["lr"] for group in trainer.mitigation_optimizer.param_groups] == [2e-3]
     assert make_trainer(tiny_splits).mitigation_optimizer is None
-    assert make_mitigation("none", 1.0).learning_rate is None
+    assert make_mitigation("none", 1.0, tiny_splits).learning_rate is None
 
 
 def test_the_same_seed_repeats_a_training_and_another_does_not(tiny_splits):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, rel_entr, softmax
-from training_cases import make_network
+from training_cases import make_distiller, make_network
 
 from fairkd.data.batches import Batch, BatchStream
 from fairkd.data.splits import Splits
-from fairkd.distillers import create_distiller
+from fairkd.teachers import Teachers
 from fairkd.training import distill_step, task_step
 
 
@@ -29,7 +29,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray, smoothing: float) -> f
 def test_the_task_s_loss_is_the_cross_entropy_with_smoothed_labels(tiny_splits, smoothing):
     batch = first_batch(tiny_splits)
     outputs = make_network()(batch.images)
-    losses = task_step(label_smoothing=smoothing)(outputs, batch)
+    losses = task_step(label_smoothing=smoothing)(outputs, batch, 0.5)
     expected = cross_entropy(outputs.logits.detach().numpy(), batch.labels.numpy(), smoothing)
     assert set(losses) == {"loss"} and losses["loss"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -39,20 +39,22 @@ def test_the_distillation_s_loss_is_the_weighted_sum_of_task_and_divergence(
     tiny_splits, task_weight, distill_weight
 ):
     batch, teacher, temperature = first_batch(tiny_splits), make_network(seed=7), 3.0
+    student = make_network()
+    distiller = make_distiller("kd", student, [teacher], tiny_splits, temperature=temperature)
     step = distill_step(
-        teacher,
-        create_distiller("kd", temperature=temperature),
+        Teachers([teacher]),
+        distiller,
         distill_weight=distill_weight,
         task_weight=task_weight,
         label_smoothing=0.1,
     )
-    outputs = make_network()(batch.images)
-    losses = step(outputs, batch)
+    outputs = student(batch.images)
+    losses = step(outputs, batch, 0.5)
     with torch.no_grad():
         taught = teacher.eval()(batch.images).logits.numpy()
-    student = outputs.logits.detach().numpy()
-    task = cross_entropy(student, batch.labels.numpy(), 0.1)
-    divergence = rel_entr(softmax(taught / temperature, axis=1), softmax(student / temperature, axis=1))
+    answered = outputs.logits.detach().numpy()
+    task = cross_entropy(answered, batch.labels.numpy(), 0.1)
+    divergence = rel_entr(softmax(taught / temperature, axis=1), softmax(answered / temperature, axis=1))
     distill = temperature**2 * divergence.sum(axis=1).mean()
     assert losses["task_loss"].item() == pytest.approx(task, rel=1e-5)
     assert losses["distill_loss"].item() == pytest.approx(distill, rel=1e-4)

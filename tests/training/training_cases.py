@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from method_cases import context_of, mitigation_of, setup_of
 
 from fairkd.data.splits import Splits
 from fairkd.distillers import Distiller, create_distiller
-from fairkd.mitigation import Mitigation, create_mitigation
-from fairkd.models import Network, Outputs, create_model
+from fairkd.mitigation import Mitigation
+from fairkd.models import Network, create_model
+from fairkd.recipes.setup import class_means, dry_outputs, training_counts
+from fairkd.teachers import Teachers
 from fairkd.training import Step, Trainer, TrainingSettings, distill_step
 
 #: The training that is interrupted and continued: two steps an epoch, four epochs.
 INTERRUPTED: dict[str, Any] = {"mitigation": "gradient_reversal", "epochs": 4, "selection": "fairness"}
 
 
-class Hint(Distiller):
-    """A distiller with parameters of its own: the student's features, projected, against the teacher's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.projector = nn.Linear(64, 64)
-
-    def forward(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
-        return (self.projector(student.features) - teacher.features).pow(2).mean()
-
-
-def make_network(seed: int = 1) -> Network:
-    return create_model("resnet8_cifar", 3, image_size=16, seed=seed)
+def make_network(seed: int = 1, name: str = "resnet8_cifar") -> Network:
+    return create_model(name, 3, image_size=16, seed=seed)
 
 
 def make_trainer(
     splits: Splits,
     *,
     network: Network | None = None,
-    teacher: Network | None = None,
-    distiller: Distiller | None = None,
+    teachers: Sequence[Network] = (),
+    distiller: str = "kd",
+    distill_options: dict[str, Any] | None = None,
     step: Step | None = None,
     mitigation: str = "none",
     adversary_weight: float = 1.0,
@@ -48,23 +39,45 @@ def make_trainer(
     **settings: Any,
 ) -> Trainer:
     """Distillation at temperature 4 with a quarter of the weight on the labels."""
-    distiller = distiller or create_distiller("kd", temperature=4.0)
-    teacher = teacher or make_network(seed=7)
+    network = network or make_network()
+    networks = list(teachers) or [make_network(seed=7)]
+    feature_size = dry_outputs(network, splits).features.shape[1]
+    chosen = make_mitigation(mitigation, adversary_weight, splits, feature_size)
+    chosen.prepare(network)
+    distills = make_distiller(distiller, network, networks, splits, **(distill_options or {}))
+    distills.prepare(network)
     settings = {"epochs": 2, "batch_size": 24, "augmentation": "crop", "seed": 5, **settings}
     return Trainer(
-        network or make_network(),
-        step or distill_step(teacher, distiller, distill_weight=0.75, task_weight=0.25),
+        network,
+        step or distill_step(Teachers(networks), distills, chosen, distill_weight=0.75, task_weight=0.25),
         splits,
         TrainingSettings(**settings),
-        mitigation=make_mitigation(mitigation, adversary_weight),
-        extra=distiller,
+        mitigation=chosen,
+        extra=distills,
         folder=folder,
         description="student fair",
     )
 
 
-def make_mitigation(name: str, weight: float) -> Mitigation:
-    return create_mitigation(name, 64, 3, 2, weight=weight, learning_rate=2e-3, seed=3)
+def make_mitigation(name: str, weight: float, splits: Splits, feature_size: int = 64) -> Mitigation:
+    """Without balanced weights, which would be 1 in these data anyhow."""
+    options = {"adversary_weight": weight, "adversary_balanced": False, "adversary_learning_rate": 2e-3}
+    return mitigation_of(
+        name, setup_of(training_counts(splits)[0], feature_size=feature_size, seed=3, **options)
+    )
+
+
+def make_distiller(
+    spec: str, network: Network, teachers: Sequence[Network], splits: Splits, **options: Any
+) -> Distiller:
+    context = context_of(
+        dry_outputs(network, splits),
+        [dry_outputs(teacher, splits) for teacher in teachers],
+        class_means=class_means(teachers[0], splits),
+        groups=splits.num_groups,
+        **options,
+    )
+    return create_distiller(spec, context)
 
 
 def equal_states(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -1,0 +1,139 @@
+"""What several seeds of a comparison say: means, intervals, the front, and the tables and points to show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+#: What the comparison reports of every model.
+METRICS = ("accuracy", "worst_group_accuracy", "recall_gap")
+METRIC_TITLES = {
+    "accuracy": "accuracy",
+    "worst_group_accuracy": "worst-group accuracy",
+    "recall_gap": "mean recall gap",
+}
+TEACHER, ALONE = "teacher", "student alone"
+BASELINE = "kd"
+
+
+def summarize_methods(table: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
+    """Reduce :func:`compare_methods`'s rows to one row a method and metric.
+
+    Args:
+        table: its result.
+        confidence: coverage of the intervals over the seeds, (0, 1).
+
+    Returns:
+        Rows ``method, distiller, mitigation, family, metric, seeds, mean, std, difference, low, high,
+        supported_seeds, validation, param_count, seconds`` in the table's order. ``std`` is over the seeds, NaN
+        for one seed. ``difference`` is the mean paired difference to plain KD with Student's interval over the
+        seeds, which holds both their spread and the sampling of the test split; of one seed it is that seed's
+        bootstrap interval. ``supported_seeds`` counts the seeds whose own interval excludes 0 in the direction
+        of the mean.
+    """
+    rows = []
+    for (method, metric), part in table.groupby(["method", "metric"], sort=False):
+        first = part.iloc[0]
+        difference, low, high = _over_seeds(part, confidence)
+        same_way = np.sign(part["difference"]) == np.sign(difference)
+        rows.append(
+            {
+                "method": method,
+                **{name: first[name] for name in ("distiller", "mitigation", "family")},
+                "metric": metric,
+                "seeds": len(part),
+                "mean": part["value"].mean(),
+                "std": part["value"].std(ddof=1),
+                "difference": difference,
+                "low": low,
+                "high": high,
+                "supported_seeds": int((part["supported"].astype(bool) & same_way).sum()),
+                "validation": part["validation"].mean(),
+                "param_count": int(first["param_count"]),
+                "seconds": part["seconds"].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def best_method(summary: pd.DataFrame, tolerance: float) -> str:
+    """Return the method with the smallest validation recall gap within ``tolerance`` of the best accuracy.
+
+    The teacher does not take part: the choice is between students. Test data play no part in it.
+    """
+    wide = summary.pivot(index="method", columns="metric", values="validation").drop(index=TEACHER)
+    near = wide[wide["accuracy"] >= wide["accuracy"].max() - tolerance]
+    return str(near["recall_gap"].idxmin())
+
+
+def pareto_methods(summary: pd.DataFrame) -> set[str]:
+    """Return the students that no other beats in mean test accuracy without a larger mean recall gap."""
+    wide = summary.pivot(index="method", columns="metric", values="mean").drop(index=TEACHER)
+    points = wide[["accuracy", "recall_gap"]].to_numpy()
+    better = [
+        ((points[:, 0] >= a) & (points[:, 1] <= g) & ((points[:, 0] > a) | (points[:, 1] < g))).any()
+        for a, g in points
+    ]
+    return set(wide.index[~np.array(better)])
+
+
+def methods_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`summarize_methods`'s rows as a table to read: one row a method, as text."""
+    rows = {}
+    for method, part in summary.groupby("method", sort=False):
+        by_metric = part.set_index("metric")
+        cells: dict[str, str] = {METRIC_TITLES[name]: _mean_and_std(by_metric.loc[name]) for name in METRICS}
+        for name in ("accuracy", "recall_gap"):
+            cells[f"Δ {METRIC_TITLES[name]}"] = _signed_interval(by_metric.loc[name])
+        cells["parameters"] = f"{by_metric['param_count'].iloc[0]:,}"
+        cells["training (s)"] = f"{by_metric['seconds'].iloc[0]:.0f}"
+        rows[method] = cells
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def as_differences(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows in the form of :func:`fairkd.compare`, for :func:`fairkd.plots.inflation_chart`."""
+    rows = summary.dropna(subset="difference")
+    rows = rows[(rows["method"] != BASELINE) & rows["metric"].isin(("accuracy", "recall_gap"))]
+    supported = (rows["low"] > 0) | (rows["high"] < 0)
+    return rows.rename(columns={"method": "model", "difference": "value"}).assign(
+        baseline=BASELINE, supported=supported
+    )
+
+
+def as_points(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a method for :func:`fairkd.plots.pareto_front`; the bars are ± one standard deviation."""
+    front = pareto_methods(summary)
+    rows = []
+    for method, part in summary.groupby("method", sort=False):
+        row: dict[str, Any] = {"model": method, "on_front": method in front}
+        for metric, name in (("accuracy", "accuracy"), ("recall_gap", "disparity")):
+            one = part.set_index("metric").loc[metric]
+            row |= {name: one["mean"], f"{name}_low": one["mean"] - one["std"]}
+            row |= {f"{name}_high": one["mean"] + one["std"], "param_count": one["param_count"]}
+        rows.append(row)
+    return pd.DataFrame(rows).replace({"model": {ALONE: "student_scratch", BASELINE: "student_kd"}})
+
+
+def _over_seeds(part: pd.DataFrame, confidence: float) -> tuple[float, float, float]:
+    """Return the mean paired difference to plain KD and its limits."""
+    if len(part) == 1:
+        return tuple(part.iloc[0][["difference", "difference_low", "difference_high"]])
+    from scipy.stats import t
+
+    mean, error = part["difference"].mean(), part["difference"].std(ddof=1) / np.sqrt(len(part))
+    half = t.ppf(0.5 + confidence / 2, len(part) - 1) * error
+    return float(mean), float(mean - half), float(mean + half)
+
+
+def _mean_and_std(row: pd.Series) -> str:
+    return f"{row['mean']:.3f}" if np.isnan(row["std"]) else f"{row['mean']:.3f} ± {row['std']:.3f}"
+
+
+def _signed_interval(row: pd.Series) -> str:
+    if np.isnan(row["difference"]) or row["method"] == BASELINE:
+        return ""
+    text = f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+    return text.replace("-", "−")

@@ -1,0 +1,142 @@
+"""Many models by accuracy and disparity: those that no other beats in both, and the rest in the background."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from fairkd.plots.panels import error_bars, levels, numbers, panels, require, require_one_row_each
+from fairkd.plots.text import count, escape, estimate, lines, metric, model_label, quantity, shorten
+from fairkd.plots.theme import ACCENT, LINE, MODEL_STYLES, SMALL, finish, model_styles
+
+_FRONT, _BEHIND = 13.0, 8.0
+_SMALLEST, _LARGEST = 10.0, 30.0
+
+
+def pareto_front(
+    table: pd.DataFrame,
+    *,
+    disparity: str = "recall_gap",
+    size: str | None = None,
+    title: str | None = None,
+    note: str = "",
+) -> go.Figure:
+    """Place many models by accuracy and disparity; up and to the left is better.
+
+    Args:
+        table: a row a model: ``model, accuracy, disparity``, the boolean ``on_front`` (no other is at least as
+            good in both and better in one), and, if known, ``accuracy_low``, ``accuracy_high``,
+            ``disparity_low``, ``disparity_high``, ``n``. Models on the front and the four roles have a symbol
+            of their own, the others are faded; the hover names each.
+        disparity: the metric behind the column ``disparity``; lower is better.
+        size: a column whose value the symbols' area shows, for example ``param_count``.
+        title: plain text.
+        note: plain text in smaller type, for example what the bars are.
+
+    Raises:
+        DataError: a column is missing, or a model occurs twice.
+    """
+    columns = ["model", "accuracy", "disparity", "on_front", *([size] if size else [])]
+    require(table, columns, "pareto_front")
+    require_one_row_each(table, ["model"], "pareto_front")
+    named = table["on_front"].astype(bool) | table["model"].isin(MODEL_STYLES)
+    styles = model_styles(levels(table.loc[named, "model"]))
+    fig, height = panels([420])
+    _draw_front(fig, table[table["on_front"].astype(bool)])
+    behind = table[~named]
+    if len(behind):
+        fig.add_trace(_behind(behind, disparity, size))
+    for _, row in table[named].iterrows():
+        marker = styles[row["model"]].marker(_diameter(row, table, size))
+        fig.add_trace(_point(row.to_frame().T, marker, disparity, size))
+    fig.add_annotation(
+        xref="paper",
+        x=0,
+        xanchor="left",
+        yref="paper",
+        y=1,
+        yanchor="bottom",
+        text="↖ better: more accurate, less disparity",
+        showarrow=False,
+        font={"size": SMALL},
+    )
+    fig.update_xaxes(title_text=f"{escape(metric(disparity).label)} ({metric(disparity).unit})")
+    fig.update_yaxes(title_text="accuracy (share)")
+    area = f"Area of the symbols: {metric(size).label}." if size else ""
+    return finish(
+        fig,
+        title or f"Accuracy against {metric(disparity).label}",
+        plot_height=height,
+        note=" ".join(part for part in (note, area) if part),
+        headings=1,
+        legend=int(named.sum()) + bool(len(behind)) + 1,
+    )
+
+
+def _draw_front(fig: go.Figure, front: pd.DataFrame) -> None:
+    """Join the models that no other beats."""
+    rows = front.sort_values(["disparity", "accuracy"])
+    fig.add_trace(
+        go.Scatter(
+            x=rows["disparity"],
+            y=rows["accuracy"],
+            mode="lines",
+            line={"color": LINE, "width": 1.5, "shape": "hv"},
+            name="not beaten in both",
+            hoverinfo="skip",
+        )
+    )
+
+
+def _behind(rows: pd.DataFrame, disparity: str, size: str | None) -> go.Scatter:
+    return go.Scatter(
+        x=rows["disparity"],
+        y=rows["accuracy"],
+        mode="markers",
+        marker={"color": ACCENT.color, "symbol": "circle", "size": _BEHIND, "opacity": 0.45},
+        name="beaten by another (hover for the name)",
+        hovertext=[_hover(row, disparity, size) for _, row in rows.iterrows()],
+        hoverinfo="text",
+    )
+
+
+def _point(row: pd.DataFrame, marker: dict[str, object], disparity: str, size: str | None) -> go.Scatter:
+    accuracy, accuracy_low, accuracy_high = numbers(row, "accuracy", "accuracy_low", "accuracy_high")
+    gap, gap_low, gap_high = numbers(row, "disparity", "disparity_low", "disparity_high")
+    color = str(marker["color"])
+    return go.Scatter(
+        x=gap,
+        y=accuracy,
+        mode="markers",
+        marker=marker,
+        error_x=error_bars(gap, gap_low, gap_high, color),
+        error_y=error_bars(accuracy, accuracy_low, accuracy_high, color),
+        name=shorten(model_label(row["model"].iloc[0]), 36),
+        hovertext=[_hover(row.iloc[0], disparity, size)],
+        hoverinfo="text",
+    )
+
+
+def _hover(row: pd.Series, disparity: str, size: str | None) -> str:
+    table = row.to_frame().T
+    accuracy, accuracy_low, accuracy_high = (
+        float(column[0]) for column in numbers(table, "accuracy", "accuracy_low", "accuracy_high")
+    )
+    gap, gap_low, gap_high = (
+        float(column[0]) for column in numbers(table, "disparity", "disparity_low", "disparity_high")
+    )
+    return lines(
+        escape(model_label(row["model"])),
+        f"accuracy {estimate(accuracy, accuracy_low, accuracy_high)}",
+        f"{escape(metric(disparity).label)} {estimate(gap, gap_low, gap_high)}",
+        f"{escape(metric(size).label)} {quantity(float(row[size]))}" if size else "",
+        count(numbers(table, "n")[0][0]),
+    )
+
+
+def _diameter(row: pd.Series, table: pd.DataFrame, size: str | None) -> float:
+    if size is None:
+        return _FRONT
+    largest = float(np.nanmax(table[size].to_numpy(dtype=float))) or 1.0
+    return float(np.clip(_LARGEST * np.sqrt(float(row[size]) / largest), _SMALLEST, _LARGEST))

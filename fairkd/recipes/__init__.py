@@ -1,0 +1,28 @@
+"""The sequences that notebooks, widgets and the command line share: teacher, students, and where they are kept."""
+
+from fairkd.recipes.models import (
+    ROLES,
+    Role,
+    TrainedModel,
+    distill_student,
+    is_trained,
+    train_student_alone,
+    train_students,
+    train_teacher,
+)
+from fairkd.recipes.setup import check_experiment, check_methods, load_splits, resolve_device
+
+__all__ = [
+    "ROLES",
+    "Role",
+    "TrainedModel",
+    "check_experiment",
+    "check_methods",
+    "distill_student",
+    "is_trained",
+    "load_splits",
+    "resolve_device",
+    "train_student_alone",
+    "train_students",
+    "train_teacher",
+]

@@ -1,0 +1,248 @@
+"""Training, or finding again, the models of an experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+from safetensors.torch import save
+
+from fairkd.config import Experiment
+from fairkd.data.splits import Splits
+from fairkd.distillers import distiller_entries
+from fairkd.heads import fold_heads
+from fairkd.inference import predict
+from fairkd.mitigation import Mitigation
+from fairkd.models import Network, load_state
+from fairkd.predictions import Predictions
+from fairkd.recipes import setup
+from fairkd.reproducibility import environment, seed_everything, version_of
+from fairkd.store import ArtifactFolder, file_digest, write_atomic
+from fairkd.teachers import Teachers, calibration_temperatures
+from fairkd.training import Trainer, distill_step, task_step
+
+Role = Literal["teacher", "student_scratch", "student_kd", "student_fair"]
+
+#: The four models of a run, in the order of tables and figures.
+ROLES: tuple[Role, ...] = ("teacher", "student_scratch", "student_kd", "student_fair")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network with its history (one row an epoch), test predictions and artefact folder.
+
+    ``validation`` holds the predictions on the validation split: choices between models are made there.
+    """
+
+    model: Network
+    history: pd.DataFrame
+    predictions: Predictions
+    validation: Predictions
+    folder: Path
+
+
+def train_teacher(experiment: Experiment, splits: Splits | None = None) -> TrainedModel:
+    """Train the teacher on labels, with ``teacher_mitigation``, or load it when it has been trained before.
+
+    Args:
+        experiment: parameters.
+        splits: the data; default: what the experiment names.
+
+    Raises:
+        ParameterError, DataError, TrainingError, ArtifactError: as their messages say.
+    """
+    return _Recipe(experiment, splits).train("teacher")
+
+
+def train_student_alone(experiment: Experiment, splits: Splits | None = None) -> TrainedModel:
+    """Train the student on labels alone: what it can do without a teacher and without mitigation."""
+    return _Recipe(experiment, splits).train("student_scratch")
+
+
+def distill_student(
+    experiment: Experiment, teacher: TrainedModel, splits: Splits | None = None
+) -> TrainedModel:
+    """Distil ``teacher`` into the student with the experiment's distiller and mitigation.
+
+    ``experiment.replace(mitigation="none")`` gives plain distillation, ``distiller="none"`` the mitigation
+    without a teacher. The distillers of several teachers train the ``co_teachers`` first, or load them, and
+    the weights ``"agre"`` a student alone.
+    """
+    return _Recipe(experiment, splits).train(_role(experiment), teacher)
+
+
+def train_students(
+    experiment: Experiment, teacher: TrainedModel, splits: Splits | None = None
+) -> dict[str, TrainedModel]:
+    """Train, or load, the three students that the report compares."""
+    return {
+        "student_scratch": train_student_alone(experiment, splits),
+        "student_kd": distill_student(experiment.replace(mitigation="none"), teacher, splits),
+        "student_fair": distill_student(experiment, teacher, splits),
+    }
+
+
+def is_trained(experiment: Experiment, teacher: TrainedModel, splits: Splits | None = None) -> bool:
+    """Whether :func:`distill_student` would load the student instead of training it."""
+    recipe = _Recipe(experiment, splits)
+    return recipe.folder(_role(experiment), teacher).finished
+
+
+def _role(experiment: Experiment) -> Role:
+    return "student_kd" if experiment.mitigation == "none" else "student_fair"
+
+
+class _Recipe:
+    def __init__(self, experiment: Experiment, splits: Splits | None) -> None:
+        self.experiment = experiment
+        self.splits = splits or setup.load_splits(experiment)
+        self.device = setup.resolve_device(experiment.device)
+
+    def train(self, role: Role, teacher: TrainedModel | None = None) -> TrainedModel:
+        setup.check_methods(self.experiment)
+        folder = self.folder(role, teacher)
+        part: setup.Part = "teacher" if role == "teacher" else "student"
+        network = setup.make_network(self.experiment, part, self.splits)
+        mitigation = self._mitigation(role, part, network)
+        if folder.finished:
+            return _load(folder, _finished_form(network, mitigation).to(self.device))
+        seed_everything(self.experiment.seed)
+        trainer = self._trainer(role, part, network, mitigation, teacher, folder)
+        return self._finish(role, folder, network, trainer.fit())
+
+    def folder(self, role: Role, teacher: TrainedModel | None) -> ArtifactFolder:
+        """The artefact's folder; its hash is of everything that determines the model, and of nothing else."""
+        experiment = self.experiment
+        part: setup.Part = "teacher" if role == "teacher" else "student"
+        determined = experiment.values(part, "training")
+        determined |= {
+            "augmentation": setup.augmentation(experiment, self.splits),
+            "stem": setup.stem(experiment, self.splits),
+        }
+        # What the mitigation reads stands in its own entry.
+        for name in ("teacher_mitigation", "teacher_adversary_weight"):
+            determined.pop(name, None)
+        if weights := setup.weights_file(experiment, part):
+            determined[f"{part}_weights"] = file_digest(weights)
+        if role in ("student_kd", "student_fair"):
+            assert teacher is not None
+            determined |= {"taught_by": self._taught_by(teacher), **setup.distillation_values(experiment)}
+        if role in ("teacher", "student_fair"):
+            determined |= setup.mitigation_values(experiment, part)
+        versions = {name: version_of(name) for name in ("fairkd", "torch", "timm")}
+        determined |= {"seed": experiment.seed, "data": self.splits.fingerprint, "versions": versions}
+        return ArtifactFolder(experiment.output_path, role.split("_")[0], determined)
+
+    def _taught_by(self, teacher: TrainedModel) -> str | list[str] | None:
+        if self.experiment.distiller == "none":
+            return None
+        others = [recipe.folder(role, None).path.name for recipe, role in self._others()]
+        return [teacher.folder.name, *others] if others else teacher.folder.name
+
+    def _others(self) -> list[tuple[_Recipe, Role]]:
+        """The further networks that the distiller reads: co-teachers, then a biased student."""
+        experiment = self.experiment
+        entries = [entry for _, entry in distiller_entries(experiment.distiller)]
+        if not any(entry.several_teachers for entry in entries):
+            return []
+        plain = experiment.replace(teacher_pretrained=False, teacher_weights=None)
+        others: list[tuple[_Recipe, Role]] = [
+            (_Recipe(plain.replace(teacher=name), self.splits), "teacher") for name in experiment.co_teachers
+        ]
+        if "ensemble" in [entry.name for entry in entries] and experiment.ensemble_weights == "agre":
+            others.append((_Recipe(experiment, self.splits), "student_scratch"))
+        return others
+
+    def _mitigation(self, role: Role, part: setup.Part, network: Network) -> Mitigation:
+        if role in ("student_scratch", "student_kd"):
+            return Mitigation()
+        counts = setup.training_counts(self.splits)
+        size = int(setup.dry_outputs(network, self.splits).features.shape[1])
+        return setup.make_mitigation(self.experiment, part, *counts, feature_size=size)
+
+    def _trainer(
+        self,
+        role: Role,
+        part: setup.Part,
+        network: Network,
+        mitigation: Mitigation,
+        teacher: TrainedModel | None,
+        folder: ArtifactFolder,
+    ) -> Trainer:
+        experiment = self.experiment
+        mitigation.prepare(network)
+        distiller = None
+        if role in ("teacher", "student_scratch") or experiment.distiller == "none":
+            step = task_step(mitigation, label_smoothing=experiment.label_smoothing)
+        else:
+            assert teacher is not None
+            taught_by = [teacher, *(recipe.train(other) for recipe, other in self._others())]
+            # The co-teachers' trainings used the generators.
+            seed_everything(experiment.seed)
+            teachers = self._teachers(taught_by)
+            networks = [one.model for one in taught_by]
+            distiller = setup.make_distiller(experiment, network, networks, self.splits)
+            distiller.prepare(network)
+            step = distill_step(
+                teachers,
+                distiller,
+                mitigation,
+                distill_weight=experiment.distill_weight,
+                task_weight=experiment.task_weight,
+                label_smoothing=experiment.label_smoothing,
+            )
+        return Trainer(
+            network,
+            step,
+            self.splits,
+            setup.make_settings(experiment, part, self.splits, self.device),
+            mitigation=mitigation,
+            extra=distiller,
+            folder=folder.begin(),
+            description=role.replace("_", " "),
+        )
+
+    def _teachers(self, taught_by: list[TrainedModel]) -> Teachers:
+        kind = self.experiment.teacher_calibration
+        temperatures = None
+        if kind != "none":
+            temperatures = torch.stack([calibration_temperatures(t.validation, kind) for t in taught_by])
+        return Teachers([one.model for one in taught_by], temperatures).to(self.device)
+
+    def _finish(
+        self, role: Role, folder: ArtifactFolder, network: Network, history: pd.DataFrame
+    ) -> TrainedModel:
+        work = folder.begin()
+        fold_heads(network)
+        state = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+        # As bytes: writing to a full disk, safetensors itself raises an error that is not an OSError.
+        write_atomic(work / "model.safetensors", lambda path: path.write_bytes(save(state)))
+        write_atomic(work / "history.csv", lambda path: history.to_csv(path, index=False))
+        for split in ("validation", "test"):
+            predictions = predict(network, self.splits, split, device=self.device)
+            write_atomic(work / f"{split}.parquet", predictions.to_parquet)
+        (work / "checkpoint.pt").unlink(missing_ok=True)
+        folder.finish({"role": role, "environment": environment()})
+        return _load(folder, network)
+
+
+def _finished_form(network: Network, mitigation: Mitigation) -> Network:
+    """Give an untrained network the shape that it has after training: heads that are not averaged stay."""
+    mitigation.prepare(network)
+    fold_heads(network)
+    return network
+
+
+def _load(folder: ArtifactFolder, network: Network) -> TrainedModel:
+    folder.check()
+    network.load_state_dict(load_state(folder.path / "model.safetensors"))
+    return TrainedModel(
+        model=network.eval(),
+        history=pd.read_csv(folder.path / "history.csv"),
+        predictions=Predictions.from_parquet(folder.path / "test.parquet"),
+        validation=Predictions.from_parquet(folder.path / "validation.parquet"),
+        folder=folder.path,
+    )

@@ -1,0 +1,245 @@
+"""What an experiment's parameters are made into, and what can be refused before any training."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from fairkd.config import Experiment, resolve_path
+from fairkd.data import check_dataset, load_dataset
+from fairkd.data.plan import Plan
+from fairkd.data.splits import Splits
+from fairkd.distillers import (
+    Context,
+    Distiller,
+    check_distiller,
+    create_distiller,
+    distiller_entries,
+    distiller_options,
+)
+from fairkd.errors import ParameterError
+from fairkd.heads import MeanReadout, add_heads
+from fairkd.inference import outputs_of
+from fairkd.mitigation import Mitigation, Setup, cell_counts, create_mitigation, mitigation_entry
+from fairkd.models import Network, Outputs, check_model_name, create_model
+from fairkd.training import TrainingSettings
+
+Part = Literal["teacher", "student"]
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """Raise before any training what can be known before it.
+
+    Raises:
+        ParameterError: an unknown network, distiller, mitigation or device, a combination that cannot be, or no
+            file of weights.
+        DataError: the data set is not there or its table cannot be used.
+    """
+    for part in ("teacher", "student"):
+        check_model_name(getattr(experiment, part), part)
+        weights_file(experiment, part)
+    for name in experiment.co_teachers:
+        check_model_name(name, "co_teachers")
+    check_methods(experiment)
+    resolve_device(experiment.device)
+    options = experiment.values("data")
+    plan = check_dataset(options.pop("dataset"), **options)
+    # Made once without a network: what a mitigation cannot do with these classes and groups shows here.
+    counts = torch.ones(len(plan.class_names), len(plan.group_names), dtype=torch.int64)
+    parts: tuple[Part, ...] = ("teacher", "student")
+    for part in parts:
+        make_mitigation(experiment, part, counts, counts.sum(dim=1), feature_size=1)
+    _check_heads(experiment, plan)
+
+
+def check_methods(experiment: Experiment) -> None:
+    """Raise unless distiller and mitigations exist and can be combined.
+
+    Raises:
+        ParameterError: names what cannot be and why.
+    """
+    check_distiller(
+        experiment.distiller,
+        logit_standardization=experiment.logit_standardization,
+        teacher_calibration=experiment.teacher_calibration,
+        co_teachers=experiment.co_teachers,
+    )
+    mitigation_entry(experiment.teacher_mitigation, "teacher_mitigation")
+    own_heads = mitigation_entry(experiment.mitigation).adds_heads
+    if own_heads and "co_advise" in [entry.name for _, entry in distiller_entries(experiment.distiller)]:
+        raise ParameterError(
+            f"distiller='co_advise' and mitigation={experiment.mitigation!r} cannot be combined: each trains class "
+            "heads of its own; use distiller='ensemble', or another mitigation"
+        )
+
+
+def _check_heads(experiment: Experiment, plan: Plan) -> None:
+    """Give an untrained network the heads that the methods ask for, to see whether it can have them."""
+    several = "co_advise" in [entry.name for _, entry in distiller_entries(experiment.distiller)]
+    parts: tuple[Part, ...] = ("teacher", "student")
+    for part in parts:
+        if mitigation_entry(mitigation_name(experiment, part)).adds_heads or (several and part == "student"):
+            network = create_model(
+                getattr(experiment, part), len(plan.class_names), image_size=plan.image_size
+            )
+            try:
+                add_heads(network, 2, MeanReadout(2))
+            except ParameterError as error:
+                raise ParameterError(f"{part}={getattr(experiment, part)!r}: {error}") from None
+
+
+def resolve_device(name: str) -> str:
+    """Return the torch device for ``auto``, or ``name`` if it can be used.
+
+    Raises:
+        ParameterError: no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ParameterError(
+            f"device={name!r} cannot be used: {reason}; allowed: auto, cpu, cuda, mps"
+        ) from error
+    return name
+
+
+def load_splits(experiment: Experiment) -> Splits:
+    """Load the experiment's data set. The last one loaded is kept in memory."""
+    options = experiment.values("data")
+    return _load_splits(options.pop("dataset"), tuple(options.items()))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_splits(name: str, options: tuple[tuple[str, Any], ...]) -> Splits:
+    return load_dataset(name, **dict(options))
+
+
+def weights_file(experiment: Experiment, part: str) -> Path | None:
+    """Return the file that a network starts from, if one is named.
+
+    Raises:
+        ParameterError: there is no such file.
+    """
+    name = getattr(experiment, f"{part}_weights")
+    path = None if name is None else resolve_path(name)
+    if path is not None and not path.is_file():
+        raise ParameterError(f"{part}_weights={name!r} is not a file: there is no {path}")
+    return path
+
+
+def make_network(experiment: Experiment, part: Part, splits: Splits) -> Network:
+    """Make the untrained network, with the data's channel statistics."""
+    mean, std = splits.channel_statistics()
+    return create_model(
+        getattr(experiment, part),
+        splits.num_classes,
+        image_size=min(splits.image_size),
+        pretrained=getattr(experiment, f"{part}_pretrained"),
+        weights=getattr(experiment, f"{part}_weights"),
+        stem=stem(experiment, splits),  # type: ignore[arg-type]
+        mean=mean,
+        std=std,
+        # Teacher and student must not share initial weights, even when they are the same network.
+        seed=2 * experiment.seed + (part == "student"),
+    )
+
+
+def stem(experiment: Experiment, splits: Splits) -> str:
+    """Return how early strides are treated; ``auto`` is what suits the data."""
+    return splits.stem if experiment.stem == "auto" else experiment.stem
+
+
+def augmentation(experiment: Experiment, splits: Splits) -> str:
+    """Return the training augmentation; ``auto`` is what suits the data."""
+    return splits.augmentation if experiment.augmentation == "auto" else experiment.augmentation
+
+
+def make_settings(experiment: Experiment, part: Part, splits: Splits, device: str) -> TrainingSettings:
+    """Return how the network is trained."""
+    taken = {field.name for field in fields(TrainingSettings)}
+    values = {name: value for name, value in experiment.values("training").items() if name in taken}
+    values |= {"augmentation": augmentation(experiment, splits), "device": device, "seed": experiment.seed}
+    return TrainingSettings(epochs=getattr(experiment, f"{part}_epochs"), **values)
+
+
+def mitigation_name(experiment: Experiment, part: Part) -> str:
+    """Return the mitigation of a network's training."""
+    return experiment.teacher_mitigation if part == "teacher" else experiment.mitigation
+
+
+def mitigation_values(experiment: Experiment, part: Part) -> dict[str, Any]:
+    """Return the mitigation and the parameters that it reads, and no others; nothing without mitigation."""
+    name = mitigation_name(experiment, part)
+    if name == "none":
+        return {}
+    values = {option: getattr(experiment, option) for option in mitigation_entry(name).options}
+    if part == "teacher" and "adversary_weight" in values:
+        values["adversary_weight"] = experiment.teacher_adversary_weight
+    return {"mitigation": name, **values}
+
+
+def make_mitigation(
+    experiment: Experiment, part: Part, cells: torch.Tensor, classes: torch.Tensor, *, feature_size: int
+) -> Mitigation:
+    """Make the mitigation of a network's training, with the samples of each cell and of each class."""
+    options = mitigation_values(experiment, part)
+    setup = Setup(cells, feature_size, options, experiment.seed, classes)
+    return create_mitigation(options.get("mitigation", "none"), setup)
+
+
+def training_counts(splits: Splits) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the training samples of each cell ``(classes, groups)`` and of each class ``(classes,)``."""
+    labels, groups = splits.train.labels, splits.train.groups
+    classes = np.bincount(labels, minlength=splits.num_classes)
+    return cell_counts(labels, groups, splits.num_classes, splits.num_groups), torch.from_numpy(classes)
+
+
+def distillation_values(experiment: Experiment) -> dict[str, Any]:
+    """Return the distiller and the parameters that it reads, and no others."""
+    names = ["distiller", *sorted(distiller_options(experiment.distiller))]
+    if experiment.distiller != "none":
+        names += ["distill_weight", "task_weight"]
+    return {name: getattr(experiment, name) for name in names}
+
+
+def make_distiller(
+    experiment: Experiment, student: Network, teachers: list[Network], splits: Splits
+) -> Distiller:
+    """Make the distiller for these networks; a dry forward pass gives the shapes."""
+    context = Context(
+        student=dry_outputs(student, splits),
+        teachers=tuple(dry_outputs(teacher, splits) for teacher in teachers),
+        num_classes=splits.num_classes,
+        num_groups=splits.num_groups,
+        class_means=functools.partial(class_means, teachers[0], splits),
+        options=experiment.values("distillation"),
+        seed=experiment.seed,
+    )
+    return create_distiller(experiment.distiller, context)
+
+
+@torch.no_grad()
+def dry_outputs(network: Network, splits: Splits) -> Outputs:
+    """Return a network's outputs for one black image."""
+    training = network.training
+    network.eval()
+    outputs: Outputs = network(torch.zeros(1, 3, *splits.image_size, device=network.mean.device))
+    network.train(training)
+    return outputs
+
+
+def class_means(network: Network, splits: Splits) -> torch.Tensor:
+    """Return the mean feature of each class over the training images ``(classes, dim)``."""
+    features = outputs_of(network, splits.train.images).features
+    means = np.zeros((splits.num_classes, features.shape[1]), dtype=np.float64)
+    np.add.at(means, splits.train.labels, features)
+    counts = np.bincount(splits.train.labels, minlength=splits.num_classes)
+    return torch.from_numpy(means / np.maximum(counts, 1)[:, None]).float()

@@ -1,0 +1,97 @@
+"""Teachers as a student meets them: frozen, one or several, calibrated where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fairkd.data.batches import Batch
+from fairkd.models import Network, Outputs
+from fairkd.predictions import Predictions
+
+Calibration = Literal["none", "global", "group"]
+
+#: Groups with fewer validation samples take the temperature of all.
+MINIMUM_SAMPLES = 50
+_RANGE = (0.05, 20.0)
+
+
+class Teachers(nn.Module):
+    """Frozen networks that answer for a batch: always in evaluation mode, never with a gradient.
+
+    Args:
+        networks: the teachers; they are put into evaluation mode.
+        temperatures: one row a teacher, ``(teachers, groups + 1)``; logits are divided by the entry of the
+            sample's group, the last where the group is missing. ``None``: they are left as they are.
+    """
+
+    temperatures: Tensor | None
+
+    def __init__(self, networks: Sequence[Network], temperatures: Tensor | None = None) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.register_buffer("temperatures", temperatures)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Teachers:
+        """Stay in evaluation mode, also as part of something that trains."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> tuple[Outputs, ...]:
+        """Return each teacher's outputs."""
+        answers = [network(batch.images) for network in self.networks]
+        if self.temperatures is not None:
+            # A missing group is -1, and so finds the last entry.
+            scales = self.temperatures[:, batch.groups, None]
+            answers = [
+                answer._replace(logits=answer.logits / scale)
+                for answer, scale in zip(answers, scales, strict=True)
+            ]
+        return tuple(answers)
+
+
+def calibration_temperatures(validation: Predictions, kind: Calibration) -> Tensor:
+    """Fit the temperatures ``(groups + 1,)`` that make a teacher's confidence right on validation data.
+
+    Args:
+        validation: the teacher's predictions.
+        kind: ``"global"``: one temperature; ``"group"``: one a group with at least 50 samples, else the
+            global one. The last entry is the global one.
+    """
+    count = len(validation.group_names)
+    overall = fit_temperature(validation.probabilities, validation.labels)
+    fitted = np.full(count + 1, overall)
+    if kind == "group":
+        for group in range(count):
+            rows = validation.groups == group
+            if rows.sum() >= MINIMUM_SAMPLES:
+                fitted[group] = fit_temperature(validation.probabilities[rows], validation.labels[rows])
+    return torch.from_numpy(fitted).float()
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the T in [0.05, 20] that minimises the cross-entropy of softmax(log p / T) with the labels.
+
+    Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599 (temperature scaling).
+
+    Args:
+        probabilities: ``(n, classes)``, n at least 1; their logarithms serve as logits, whose constant a
+            sample does not matter.
+        labels: ``(n,)`` integers.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    logits = np.log(np.clip(probabilities, 1e-300, None))
+    rows = np.arange(len(labels))
+
+    def cross_entropy(log_temperature: float) -> float:
+        return float(-log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean())
+
+    bounds = tuple(np.log(_RANGE))
+    return float(np.exp(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))

@@ -269,7 +269,8 @@ class _Assembly:
             "skew": self.skew,
             "image_size": self.size,
         }
-        constants = [self.profile.shares, VALIDATION_FROM_TRAIN, dict(TINTS)]
+        names = [self.target.names, self.group.names]
+        constants = [self.profile.shares, VALIDATION_FROM_TRAIN, dict(TINTS), names]
         content = {"columns": self.records.identity, "pixels": self.records.pixels.identity}
         return digest({"data": self.profile.name, **content, "constants": constants, **settings})
 

@@ -47,6 +47,11 @@ class Attribute:
     names: tuple[str, ...]
     title: str
 
+    def __post_init__(self) -> None:
+        # In tables "all" stands for all classes or groups together: a value of that name is written differently.
+        names = tuple("all (value)" if name == "all" else name for name in self.names)
+        object.__setattr__(self, "names", names)
+
 
 def read_attribute(columns: Columns, expression: str, parameter: str) -> Attribute:
     """Return the attribute that an expression names.

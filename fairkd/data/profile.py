@@ -123,7 +123,7 @@ def choose_group(records: Records, options: DataOptions, profile: Profile, bias:
         return Attribute(np.zeros(n, dtype=np.int64), effect.group_names, effect.attribute)
     expression = options.group or profile.group
     if expression is None:
-        return Attribute(np.zeros(n, dtype=np.int64), ("all",), NO_GROUP)
+        return Attribute(np.zeros(n, dtype=np.int64), ("every image",), NO_GROUP)
     parameter = "group" if options.group else profile.group_parameter
     group = read_attribute(records.columns, expression, parameter)
     if len(group.names) < 2:

@@ -89,3 +89,8 @@ def test_what_cannot_be_read(columns, expression, kind, message):
     with pytest.raises(kind, match=message) as caught:
         read(columns, expression)
     assert "\n" not in str(caught.value)
+
+
+def test_a_value_named_all_is_not_taken_for_all_of_them():
+    columns = Columns("table.csv", {"who": ["all", "some", "all"]}, lambda rows: f"row {rows[0]}")
+    assert read(columns, "who").names == ("all (value)", "some")

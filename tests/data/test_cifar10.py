@@ -59,7 +59,7 @@ def write_batches(root, arrays, protocol=2):
 
 def images_of(splits):
     """Every source image of training and validation, and of test, sorted: independent of file order."""
-    kept = [splits.train, splits.validation] if splits.group_names == ("all",) else []
+    kept = [splits.train, splits.validation] if splits.group_names == ("every image",) else []
     train = np.concatenate([part.images for part in kept])
     labels = np.concatenate([part.labels for part in kept])
     return sorted((int(label), image.tobytes()) for label, image in zip(labels, train, strict=True))
@@ -70,7 +70,7 @@ def test_class_folders(folder, arrays):
     pixels, labels = arrays["train"]
     assert images_of(splits) == sorted((int(c), i.tobytes()) for c, i in zip(labels, pixels, strict=True))
     assert splits.class_names == CLASSES
-    assert (splits.group_names, splits.group_name, splits.image_size) == (("all",), "none", (32, 32))
+    assert (splits.group_names, splits.group_name, splits.image_size) == (("every image",), "none", (32, 32))
     assert {name: len(images) for name, images in splits.items()} == {
         "train": 180,
         "validation": 20,

@@ -32,7 +32,7 @@ def table(root, **options):
 
 def test_classes_alone_are_split_here(tree):
     plan, counts = table(tree({"cat": 20, "dog": 10}))
-    assert plan.class_names == ("cat", "dog") and plan.group_names == ("all",)
+    assert plan.class_names == ("cat", "dog") and plan.group_names == ("every image",)
     assert counts == {"train": [14, 7], "validation": [2, 1], "test": [4, 2]}
     assert "stratified by class: 70 % training" in plan.facts["split"]
 

@@ -61,7 +61,7 @@ def test_a_saved_copy(saved):
 def test_other_columns_bins_and_no_group(saved):
     root, _ = saved
     plain = check_dataset("hf:pets", data_root=root)
-    assert plain.group_names == ("all",)
+    assert plain.group_names == ("every image",)
     binned = check_dataset("hf:pets", data_root=root, group="age:0-9,10-", path_column="picture")
     assert binned.group_names == ("0-9", "10-")
     assert binned.fingerprint != plain.fingerprint == check_dataset("hf:pets", data_root=root).fingerprint

@@ -280,7 +280,9 @@ def test_a_few_hundred_real_images(real_data, own_cache):
 def test_all_real_images(whole_data):
     splits = load_dataset("cifar10", data_root=whole_data("cifar10.zip"))
     pixels = np.concatenate([splits.train.images, splits.validation.images]) / np.float32(255)
-    assert pixels.mean(axis=(0, 1, 2)) == pytest.approx([0.49140, 0.48216, 0.44653], abs=2e-4)
+    assert pixels.mean(axis=(0, 1, 2), dtype=np.float64) == pytest.approx(
+        [0.49140, 0.48216, 0.44653], abs=2e-4
+    )
     assert pixels.std(axis=(0, 1, 2), dtype=np.float64) == pytest.approx(
         [0.24703, 0.24349, 0.26159], abs=2e-4
     )

@@ -1,0 +1,198 @@
+"""Methods side by side: which are compared, what their rows hold, and what several seeds say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from fairkd.cli import main
+from fairkd.comparison import (
+    as_differences,
+    as_points,
+    best_method,
+    compare_methods,
+    list_methods,
+    methods_table,
+    pareto_methods,
+    summarize_methods,
+)
+from fairkd.config import Experiment
+from fairkd.distillers import list_distillers
+from fairkd.errors import FairkdWarning, ParameterError
+from fairkd.evaluation import compare
+from fairkd.mitigation import list_mitigations
+from fairkd.recipes import distill_student, train_teacher
+
+
+def names(**parameters: object) -> list[str]:
+    return [method.name for method in list_methods(Experiment(**parameters))]
+
+
+def test_plain_kd_comes_first_and_once():
+    found = names(distillers=["dkd", "kd", "kd+0.5*rkd"], mitigations=["laftr:3", "reweighting"])
+    assert found == ["kd", "dkd", "kd+0.5*rkd", "kd + laftr:3", "kd + reweighting"]
+
+
+def test_a_weight_after_the_colon_is_the_adversary_s():
+    methods = list_methods(Experiment(distillers=[], mitigations=["laftr:3", "projection"]))
+    assert [method.experiment.adversary_weight for method in methods[1:]] == [3.0, 10.0]
+    assert [method.family for method in methods] == ["baseline", "mitigation", "mitigation"]
+
+
+def test_all_stands_for_every_name_that_is_not_named_beside_it():
+    found = names(distillers=["all"], mitigations=["all", "laftr:3"])
+    assert set(list_distillers()["name"]) - {"none"} <= set(found)
+    mitigations = [name for name in list_mitigations()["name"] if name not in ("none", "laftr")]
+    assert {f"kd + {name}" for name in mitigations} | {"kd + laftr:3"} <= set(found)
+    assert "kd + laftr" not in found
+
+
+def test_every_pair_leaves_out_what_cannot_be_and_says_why():
+    options = {"distillers": ["mfd", "co_advise"], "mitigations": ["domain_independent"]}
+    with pytest.warns(FairkdWarning, match="co_advise \\+ domain_independent is left out: .*heads"):
+        found = names(**options, every_pair=True)
+    assert found == ["kd", "mfd", "co_advise", "kd + domain_independent", "mfd + domain_independent"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"distillers": ["dkdd"]}, "did you mean 'dkd'"),
+        ({"mitigations": ["laftr:much"]}, "has no number after the colon"),
+        ({"mitigations": ["domain_independent"], "distiller": "co_advise"}, "cannot be combined"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(parameters, message):
+    with pytest.raises(ParameterError, match=message):
+        names(**parameters)
+
+
+@pytest.fixture
+def experiment(tiny_experiment: Experiment) -> Experiment:
+    return tiny_experiment.replace(
+        teacher_epochs=1, student_epochs=1, distillers=["rkd"], mitigations=["reweighting"], seeds=2
+    )
+
+
+@pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+def test_rows_are_the_models_own_and_their_paired_differences(experiment, tiny_splits):
+    table = compare_methods(experiment, tiny_splits)
+    models = ["teacher", "student alone", "kd", "rkd", "kd + reweighting"]
+    assert list(dict.fromkeys(table["method"])) == models
+    assert len(table) == len(models) * 2 * 3 and set(table["seed"]) == {0, 1}
+    here = experiment.replace(seed=1)
+    teacher = train_teacher(here, tiny_splits)
+    kd, rkd = (
+        distill_student(here.replace(distiller=name, mitigation="none"), teacher, tiny_splits)
+        for name in ("kd", "rkd")
+    )
+    expected = compare({"kd": kd.predictions, "rkd": rkd.predictions}, replicates=100)
+    expected = expected[(expected["metric"] == "recall_gap") & (expected["class"] == "all")].iloc[0]
+    row = table[(table["method"] == "rkd") & (table["seed"] == 1) & (table["metric"] == "recall_gap")].iloc[0]
+    assert row["value"] == expected["model_value"]
+    assert row[["difference", "difference_low", "difference_high"]].tolist() == pytest.approx(
+        expected[["value", "low", "high"]].tolist(), nan_ok=True
+    )
+    assert table.loc[table["method"] == "kd", "difference"].isna().all()
+    assert (table["param_count"] > 0).all()
+
+
+def rows(method: str, accuracy: list[float], gap: list[float], difference: list[float]) -> list[dict]:
+    return [
+        {
+            **{
+                "method": method,
+                "distiller": "",
+                "mitigation": "",
+                "family": "",
+                "seed": seed,
+                "metric": metric,
+            },
+            **{"value": value, "low": value, "high": value, "difference": change},
+            **{
+                "difference_low": change - 0.1,
+                "difference_high": change + 0.1,
+                "supported": abs(change) > 0.1,
+            },
+            **{"validation": value, "param_count": 7, "seconds": 2.0},
+        }
+        for metric, values, changes in (
+            ("accuracy", accuracy, [0.0] * len(gap)),
+            ("recall_gap", gap, difference),
+        )
+        for seed, (value, change) in enumerate(zip(values, changes, strict=True))
+    ]
+
+
+@pytest.fixture
+def summary() -> pd.DataFrame:
+    nan = [np.nan] * 3
+    table = pd.DataFrame(
+        rows("teacher", [0.95] * 3, [0.01] * 3, nan)
+        + rows("kd", [0.90, 0.92, 0.94], [0.2, 0.3, 0.4], nan)
+        + rows("better", [0.90, 0.92, 0.94], [0.1, 0.1, 0.1], [-0.1, -0.2, -0.3])
+        + rows("fair but poor", [0.5] * 3, [0.05] * 3, [-0.15, -0.25, -0.35])
+    )
+    return summarize_methods(table)
+
+
+def test_the_interval_over_the_seeds_is_student_s(summary):
+    row = summary[(summary["method"] == "better") & (summary["metric"] == "recall_gap")].iloc[0]
+    low, high = stats.t.interval(0.95, 2, loc=-0.2, scale=0.1 / np.sqrt(3))
+    assert row[["difference", "low", "high"]].tolist() == pytest.approx([-0.2, low, high])
+    assert row["seeds"] == 3 and row["supported_seeds"] == 2
+    kd = summary[(summary["method"] == "kd") & (summary["metric"] == "accuracy")].iloc[0]
+    assert kd[["mean", "std"]].tolist() == pytest.approx([0.92, 0.02])
+
+
+def test_of_one_seed_the_interval_is_the_bootstrap_s():
+    one = summarize_methods(
+        pd.DataFrame(rows("kd", [0.9], [0.2], [np.nan]) + rows("a", [0.9], [0.1], [-0.1]))
+    )
+    row = one[(one["method"] == "a") & (one["metric"] == "recall_gap")].iloc[0]
+    assert row[["difference", "low", "high"]].tolist() == pytest.approx([-0.1, -0.2, 0.0])
+    assert np.isnan(row["std"])
+
+
+def test_the_rule_and_the_front_leave_the_teacher_out(summary):
+    assert best_method(summary, tolerance=0.01) == "better"
+    assert best_method(summary, tolerance=0.5) == "fair but poor"
+    assert pareto_methods(summary) == {"better", "fair but poor"}
+
+
+def test_what_the_figures_take(summary):
+    differences = as_differences(summary)
+    assert set(differences["baseline"]) == {"kd"} and "kd" not in set(differences["model"])
+    points = as_points(summary).set_index("model")
+    assert points.loc["student_kd", ["accuracy", "accuracy_low", "accuracy_high"]].tolist() == pytest.approx(
+        [0.92, 0.90, 0.94]
+    )
+    assert points["on_front"].to_dict() == {
+        "teacher": False,
+        "student_kd": False,
+        "better": True,
+        "fair but poor": True,
+    }
+
+
+def test_the_table_to_read(summary):
+    worst = summary[summary["metric"] == "accuracy"].assign(metric="worst_group_accuracy")
+    table = methods_table(pd.concat([summary, worst]))
+    assert list(table.index) == ["teacher", "kd", "better", "fair but poor"]
+    assert table.loc["kd", "accuracy"] == "0.920 ± 0.020" and table.loc["kd", "Δ mean recall gap"] == ""
+    assert table.loc["better", "Δ mean recall gap"].startswith("−0.200 (−0.448 to ")
+
+
+def test_the_command_line_lists_the_methods_and_trains_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", "--distillers", "dkd,kd+rkd", "--mitigations", "laftr:3", "--seeds", "3", "--dry-run"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "05_method_comparison: would run" in shown
+    assert [line for line in shown.splitlines() if line.endswith(": 3 seeds")] == [
+        *("kd: 3 seeds", "dkd: 3 seeds", "kd+rkd: 3 seeds", "kd + laftr:3: 3 seeds")
+    ]
+    assert main(["compare", "--distillers", "dkdd"]) == 2
+    assert not list(tmp_path.rglob("*.safetensors"))

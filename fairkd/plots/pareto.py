@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 
 from fairkd.plots.panels import error_bars, levels, numbers, panels, require, require_one_row_each
 from fairkd.plots.text import count, escape, estimate, lines, metric, model_label, quantity, shorten
-from fairkd.plots.theme import ACCENT, LINE, MODEL_STYLES, SMALL, finish, model_styles
+from fairkd.plots.theme import ACCENT, LINE, MODEL_STYLES, finish, model_styles
+from fairkd.plots.tradeoff import name_tradeoff_axes
 
 _FRONT, _BEHIND = 13.0, 8.0
 _SMALLEST, _LARGEST = 10.0, 30.0
@@ -50,19 +51,7 @@ def pareto_front(
     for _, row in table[named].iterrows():
         marker = styles[row["model"]].marker(_diameter(row, table, size))
         fig.add_trace(_point(row.to_frame().T, marker, disparity, size))
-    fig.add_annotation(
-        xref="paper",
-        x=0,
-        xanchor="left",
-        yref="paper",
-        y=1,
-        yanchor="bottom",
-        text="↖ better: more accurate, less disparity",
-        showarrow=False,
-        font={"size": SMALL},
-    )
-    fig.update_xaxes(title_text=f"{escape(metric(disparity).label)} ({metric(disparity).unit})")
-    fig.update_yaxes(title_text="accuracy (share)")
+    name_tradeoff_axes(fig, disparity)
     area = f"Area of the symbols: {metric(size).label}." if size else ""
     return finish(
         fig,

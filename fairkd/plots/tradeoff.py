@@ -53,19 +53,7 @@ def accuracy_versus_disparity(
     for position, model in enumerate(table["model"]):
         marker = styles[model].marker(float(sizes[position]))
         fig.add_trace(_model_point(table.iloc[[position]], model, marker, disparity, size))
-    fig.add_annotation(
-        xref="paper",
-        x=0,
-        xanchor="left",
-        yref="paper",
-        y=1,
-        yanchor="bottom",
-        text="↖ better: more accurate, less disparity",
-        showarrow=False,
-        font={"size": SMALL},
-    )
-    fig.update_xaxes(title_text=f"{escape(metric(disparity).label)} ({metric(disparity).unit})")
-    fig.update_yaxes(title_text="accuracy (share)")
+    name_tradeoff_axes(fig, disparity)
     return finish(
         fig,
         title or f"Accuracy against {metric(disparity).label}",
@@ -110,6 +98,23 @@ def adversary_weight_curve(table: pd.DataFrame, *, title: str | None = None) -> 
         headings=1,
         legend=int(selected),
     )
+
+
+def name_tradeoff_axes(fig: go.Figure, disparity: str) -> None:
+    """Name the axes of a figure of accuracy against a disparity, and say where better is."""
+    fig.add_annotation(
+        xref="paper",
+        x=0,
+        xanchor="left",
+        yref="paper",
+        y=1,
+        yanchor="bottom",
+        text="↖ better: more accurate, less disparity",
+        showarrow=False,
+        font={"size": SMALL},
+    )
+    fig.update_xaxes(title_text=f"{escape(metric(disparity).label)} ({metric(disparity).unit})")
+    fig.update_yaxes(title_text="accuracy (share)")
 
 
 def _model_point(

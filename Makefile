@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help run test test-fast lint format clean
+.PHONY: help run test test-fast lint format bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
@@ -38,6 +38,11 @@ lint: $(VENV)/.installed-test  ## style and types
 format: $(VENV)/.installed-test  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-bench  ## measure speed next to peers, an hour on an idle machine; writes docs/results
+	$(BIN)/python benchmarks/performance.py
+	$(BIN)/python benchmarks/fairness_table.py
+	$(BIN)/python benchmarks/data_loading.py
 
 clean:  ## remove the virtual environment and caches; outputs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

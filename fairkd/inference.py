@@ -12,7 +12,9 @@ from fairkd.errors import ParameterError
 from fairkd.models import Network
 from fairkd.predictions import Predictions
 
-_BATCH = 512
+#: Images a batch by kind of device: what a CPU's caches hold, what keeps a GPU busy.
+_BATCH = {"cpu": 128}
+_GPU_BATCH = 1024
 
 
 class ArrayOutputs(NamedTuple):
@@ -22,20 +24,27 @@ class ArrayOutputs(NamedTuple):
     features: np.ndarray
 
 
+def inference_batch(device: torch.device) -> int:
+    """Return how many images a batch without gradients should have on a device."""
+    return _BATCH.get(device.type, _GPU_BATCH)
+
+
 @torch.no_grad()
 def outputs_of(
     network: Network,
     images: np.ndarray,
     *,
     device: torch.device | str | None = None,
-    batch_size: int = _BATCH,
+    batch_size: int | None = None,
 ) -> ArrayOutputs:
     """Run a network in evaluation mode over ``images (n, height, width, 3)`` uint8.
 
     Args:
         device: the network is moved there; ``None``: it stays where it is.
+        batch_size: images a batch; ``None``: what suits the device.
     """
-    device = network.mean.device if device is None else device
+    device = network.mean.device if device is None else torch.device(device)
+    batch_size = inference_batch(device) if batch_size is None else batch_size
     network.to(device).eval()
     logits, features = [], []
     for start in range(0, len(images), batch_size):

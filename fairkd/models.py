@@ -53,8 +53,10 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Outputs:
-        scaled = images.to(self.mean.dtype).div(255) if images.dtype == torch.uint8 else images
-        hidden = self.backbone.forward_features((scaled - self.mean) / self.std)  # type: ignore[operator]
+        # (images / largest - mean) / std in one pass.
+        largest = 255 if images.dtype == torch.uint8 else 1
+        scaled = torch.addcmul(-self.mean / self.std, images.to(self.mean.dtype), 1 / (largest * self.std))
+        hidden = self.backbone.forward_features(scaled)  # type: ignore[operator]
         features = self.backbone.forward_head(hidden, pre_logits=True)  # type: ignore[operator]
         scores = self.classifier(features)
         logits = scores if self.readout is None else self.readout(scores)
@@ -66,7 +68,8 @@ class Network(nn.Module):
             tokens = hidden[:, int(getattr(self.backbone, "num_prefix_tokens", 0)) :]
             side = math.isqrt(tokens.shape[1])
             height, width = (side, side) if side * side == tokens.shape[1] else (tokens.shape[1], 1)
-            return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)
+            maps: Tensor = tokens.transpose(1, 2).unflatten(2, (height, width))
+            return maps
         if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
             return hidden.permute(0, 3, 1, 2)
         return hidden

@@ -8,8 +8,6 @@ import platform
 import random
 from typing import Any
 
-import numpy as np
-
 #: Packages whose version can change a number in a result.
 VERSIONED_PACKAGES = ("fairkd", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 
@@ -37,6 +35,8 @@ def seed_everything(seed: int) -> None:
 
     Deterministic algorithms are asked for with ``warn_only``: an operation that has none still runs.
     """
+    # Here and not above: the command line answers before anything large is imported.
+    import numpy as np
     import torch
 
     random.seed(seed)

@@ -16,6 +16,9 @@ from typing import Any
 
 from fairkd.errors import ArtifactError
 
+#: What :func:`write_sealed` puts before the content.
+SEAL_BYTES = 32
+
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` with a temporary path beside ``path``, then rename it to ``path``.
@@ -65,6 +68,33 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write bytes behind their SHA-256, atomically."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+
+    write_atomic(path, write)
+
+
+def read_sealed(path: Path) -> bytes:
+    """Read what :func:`write_sealed` wrote.
+
+    Raises:
+        ArtifactError: the file is missing or its bytes have changed.
+    """
+    try:
+        with path.open("rb") as file:
+            seal, content = file.read(SEAL_BYTES), file.read()
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+    if hashlib.sha256(content).digest() != seal:
+        raise ArtifactError(f"{path} is damaged (its SHA-256 is not the recorded one)")
+    return content
 
 
 class ArtifactFolder:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -25,15 +26,24 @@ class Teachers(nn.Module):
 
     Args:
         networks: the teachers; they are put into evaluation mode.
+        answers: what is asked instead of each network, see
+            :class:`~fairkd.training.teacher_cache.TeacherOutputs`; default: the networks.
         temperatures: one row a teacher, ``(teachers, groups + 1)``; logits are divided by the entry of the
             sample's group, the last where the group is missing. ``None``: they are left as they are.
     """
 
     temperatures: Tensor | None
 
-    def __init__(self, networks: Sequence[Network], temperatures: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        temperatures: Tensor | None = None,
+        *,
+        answers: Sequence[Callable[[Batch], Outputs]] | None = None,
+    ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        self.answers = [functools.partial(_ask, one) for one in networks] if answers is None else answers
         self.register_buffer("temperatures", temperatures)
         self.eval()
 
@@ -44,7 +54,7 @@ class Teachers(nn.Module):
     @torch.no_grad()
     def forward(self, batch: Batch) -> tuple[Outputs, ...]:
         """Return each teacher's outputs."""
-        answers = [network(batch.images) for network in self.networks]
+        answers = [answer(batch) for answer in self.answers]
         if self.temperatures is not None:
             # A missing group is -1, and so finds the last entry.
             scales = self.temperatures[:, batch.groups, None]
@@ -53,6 +63,11 @@ class Teachers(nn.Module):
                 for answer, scale in zip(answers, scales, strict=True)
             ]
         return tuple(answers)
+
+
+def _ask(network: Network, batch: Batch) -> Outputs:
+    outputs: Outputs = network(batch.images)
+    return outputs
 
 
 def calibration_temperatures(validation: Predictions, kind: Calibration) -> Tensor:

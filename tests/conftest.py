@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,28 @@ def tiny_experiment(tmp_path: Path) -> Experiment:
         teacher_epochs=2,
         student_epochs=3,
         batch_size=16,
+        precision="float32",
         bootstrap_replicates=100,
         output_dir=str(tmp_path),
     )
+
+
+@pytest.fixture
+def real_data(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Return the path of a file of real data, or skip: ``FAIRKD_DATA``, else ``../shared/data``."""
+    folder = Path(os.environ.get("FAIRKD_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+    def find(name: str) -> Path:
+        if not (folder / name).is_file():
+            pytest.skip(f"there is no {folder / name}; FAIRKD_DATA can name another folder")
+        return folder / name
+
+    return find
+
+
+@pytest.fixture
+def whole_data(real_data: Callable[[str], Path]) -> Callable[[str], Path]:
+    """As ``real_data``, for tests that decode everything: skipped unless ``FAIRKD_WHOLE_DATA`` is set."""
+    if not os.environ.get("FAIRKD_WHOLE_DATA"):
+        pytest.skip("decodes a whole data set; set FAIRKD_WHOLE_DATA=1")
+    return real_data

@@ -157,12 +157,16 @@ class _Assembly:
                     f"{origin} leaves no image for {name} ({fact}); add images, at least 3 a class and group, or "
                     "correct the split"
                 )
-            unseen = np.setdiff1d(self.target.codes[items], self.target.codes[parts["train"]])
+            unseen = np.flatnonzero(self._occurs(items) & ~self._occurs(parts["train"]))
             if len(unseen):
                 raise DataError(
                     f"{origin}: class {self.target.names[unseen[0]]!r} is in {name} but not in train; correct "
                     "the split or remove the class"
                 )
+
+    def _occurs(self, items: np.ndarray) -> np.ndarray:
+        """Return whether each class occurs among the items."""
+        return np.bincount(self.target.codes[items], minlength=len(self.target.names)) > 0
 
     # Skew and samples
 

@@ -1,40 +1,119 @@
-"""Batches from images in memory, with augmentation that is a pure function of (seed, epoch, index).
+"""Batches from images in memory, augmented as a pure function of (seed, epoch, index).
 
-Images stay uint8 and whole batches are gathered and augmented at once, on the training device. Because the
-random numbers come from a counter-based hash and not from a generator's state, a teacher sees exactly the pixels
-that its student sees, in any order and in any process.
+Images stay uint8; whole batches are gathered and augmented at once, on the training device.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from fairkd.data.augment import Draws, apply, draw, operations
 from fairkd.data.lazy import LazyImages
 from fairkd.data.splits import ImageSet
 from fairkd.errors import DataError
 
-Augmentation = Literal["none", "crop", "crop+flip"]
-
-_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
-_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
-_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+#: Lazy images of up to so many bytes become a tensor for training; larger sets are gathered a batch at a time.
+IN_MEMORY_BYTES = 2 * 2**30
+_TOGETHER_BYTES = 2 * 2**20
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``images (batch, 3, height, width)`` uint8, channels-last in memory; the others ``(batch,)`` int64."""
+    """``images (batch, 3, height, width)`` uint8, channels-last in memory; the others ``(batch,)`` int64.
+
+    ``rows`` are positions in the image set, ``epoch`` the one whose augmentation the images have; without rows it
+    is not known where a batch comes from.
+    """
 
     images: Tensor
     labels: Tensor
     groups: Tensor
     index: Tensor
+    rows: Tensor | None = None
+    epoch: int = 0
+
+    def split(self, size: int) -> list[Batch]:
+        """Cut into parts of up to ``size`` images, whose sizes differ by at most one."""
+        n = len(self.labels)
+        return [self[start:stop] for start, stop in itertools.pairwise(even_bounds(n, -(-n // size)))]
+
+    def __getitem__(self, part: slice) -> Batch:
+        rows = None if self.rows is None else self.rows[part]
+        return Batch(
+            self.images[part], self.labels[part], self.groups[part], self.index[part], rows, self.epoch
+        )
+
+
+class AugmentedImages:
+    """An image set on the training device, from which any rows can be had as they look in any epoch.
+
+    Args:
+        images: the image set.
+        augmentation: see :func:`fairkd.data.augment.operations`.
+        seed: of the augmentation.
+        device: where the batches shall be.
+        fingerprint: identifies the images, see :class:`~fairkd.data.splits.Splits`.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        *,
+        augmentation: str = "none",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        fingerprint: str = "",
+    ) -> None:
+        if len(images) == 0:
+            raise DataError("cannot make batches of an empty image set")
+        operations(augmentation)
+        self.augmentation, self.seed, self.fingerprint = augmentation, seed, fingerprint
+        self.device = torch.device(device)
+        self._images = _on_device(images.images, self.device)
+        self._labels = torch.from_numpy(images.labels).to(device)
+        self._groups = torch.from_numpy(images.groups).to(device)
+        self.index = torch.from_numpy(images.index)
+        self._device_index = self.index.to(device)
+        self._drawn: tuple[int, Draws] = (-1, {})
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def image_bytes(self) -> int:
+        """Size of one image, bytes."""
+        _, height, width, channels = self._images.shape
+        return int(height * width * channels)
+
+    def look_of(self, epoch: int) -> int:
+        """Return the first epoch in which every image looks as it does in ``epoch``."""
+        return 0 if self.augmentation == "none" else epoch
+
+    def batch(self, rows: Tensor, epoch: int) -> Batch:
+        """Return the images at the positions ``rows (batch,)`` int64, on the CPU, with the epoch's augmentation."""
+        draws = {slot: numbers[rows] for slot, numbers in self._draws(epoch).items()}
+        there = rows.to(self.device, non_blocking=True)
+        images = apply(self.augmentation, self._gather(rows, there), draws).permute(0, 3, 1, 2)
+        return Batch(
+            images, self._labels[there], self._groups[there], self._device_index[there], there, epoch
+        )
+
+    def _gather(self, rows: Tensor, there: Tensor) -> Tensor:
+        if isinstance(self._images, Tensor):
+            return self._images.index_select(0, there)
+        return torch.from_numpy(self._images[rows.numpy()]).to(self.device)
+
+    def _draws(self, epoch: int) -> Draws:
+        # Once for all images: drawn batch by batch, the calls would cost more than the numbers.
+        if self._drawn[0] != epoch:
+            self._drawn = epoch, draw(self.augmentation, self.index, seed=self.seed, epoch=epoch)
+        return self._drawn[1]
 
 
 class BatchStream:
@@ -46,100 +125,53 @@ class BatchStream:
 
     def __init__(
         self,
-        images: ImageSet,
+        images: ImageSet | AugmentedImages,
         batch_size: int,
         *,
         shuffle: bool = False,
-        augmentation: Augmentation = "none",
+        augmentation: str = "none",
         sampling_weights: np.ndarray | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        if len(images) == 0:
-            raise DataError("cannot make batches of an empty image set")
-        self.shuffle, self.augmentation, self.seed = shuffle, augmentation, seed
+        if isinstance(images, ImageSet):
+            images = AugmentedImages(images, augmentation=augmentation, seed=seed, device=device)
+        self.images, self.shuffle, self.seed = images, shuffle, seed
         self._shares = None if sampling_weights is None else sampling_weights / sampling_weights.sum()
-        # Images that do not fit into memory are gathered a batch at a time.
-        lazy = isinstance(images.images, LazyImages)
-        self._images = images.images if lazy else torch.from_numpy(images.images).to(device)
-        self._labels = torch.from_numpy(images.labels).to(device)
-        self._groups = torch.from_numpy(images.groups).to(device)
-        self._index = torch.from_numpy(images.index).to(device)
         self._batches = -(-len(images) // batch_size)
+        # Small batches are made several at once: calls would cost more than the pixels.
+        self._together = max(1, _TOGETHER_BYTES // (batch_size * images.image_bytes))
 
     def __len__(self) -> int:
         return self._batches
 
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
         """Iterate over the batches of one epoch."""
-        for rows in torch.tensor_split(self._order(epoch), self._batches):
-            index = self._index[rows]
-            images = augment(self._gather(rows), index, kind=self.augmentation, seed=self.seed, epoch=epoch)
-            yield Batch(images.permute(0, 3, 1, 2), self._labels[rows], self._groups[rows], index)
-
-    def _gather(self, rows: Tensor) -> Tensor:
-        if isinstance(self._images, Tensor):
-            return self._images[rows]
-        return torch.from_numpy(self._images[rows.cpu().numpy()]).to(rows.device)
+        order, bounds = self._order(epoch), even_bounds(len(self.images), self._batches)
+        for first in range(0, self._batches, self._together):
+            cuts = bounds[first : first + self._together + 1]
+            made = self.images.batch(order[cuts[0] : cuts[-1]], epoch)
+            for start, stop in itertools.pairwise(cuts):
+                yield made[start - cuts[0] : stop - cuts[0]]
 
     def _order(self, epoch: int) -> Tensor:
-        n, rng = len(self._labels), np.random.default_rng([self.seed, epoch])
+        n, rng = len(self.images), np.random.default_rng([self.seed, epoch])
         if self._shares is not None:
             order = rng.choice(n, n, p=self._shares)
         else:
             order = rng.permutation(n) if self.shuffle else np.arange(n)
-        return torch.from_numpy(order).to(self._labels.device)
+        return torch.from_numpy(order)
 
 
-def augment(images: Tensor, index: Tensor, *, kind: Augmentation, seed: int, epoch: int) -> Tensor:
-    """Shift images by up to an eighth of their size over black, and mirror half of them for ``crop+flip``.
-
-    Args:
-        images: ``(batch, height, width, channels)``.
-        index: ``(batch,)`` int64, the samples' stable ids.
-        kind: ``none``, ``crop`` or ``crop+flip``.
-        seed, epoch: with ``index`` they determine the result.
-    """
-    if kind == "none":
-        return images
-    _, height, width, _ = images.shape
-    pad = max(1, min(height, width) // 8)
-    padded = F.pad(images, (0, 0, pad, pad, pad, pad))
-    shift_y, shift_x, mirror = (uniform(index, seed=seed, epoch=epoch, slot=slot) for slot in range(3))
-    rows = torch.arange(height, device=images.device) + (shift_y * (2 * pad + 1)).long()[:, None]
-    columns = torch.arange(width, device=images.device).expand(len(images), width)
-    if kind == "crop+flip":
-        columns = torch.where(mirror[:, None] < 0.5, columns.flip(1), columns)
-    columns = columns + (shift_x * (2 * pad + 1)).long()[:, None]
-    batch = torch.arange(len(images), device=images.device)
-    return padded[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
+def even_bounds(n: int, parts: int) -> list[int]:
+    """Return the bounds of parts of ``range(n)`` whose sizes differ by at most one, the larger ones first."""
+    size, larger = divmod(n, parts)
+    return [number * size + min(number, larger) for number in range(parts + 1)]
 
 
-def uniform(index: Tensor, *, seed: int, epoch: int, slot: int) -> Tensor:
-    """Return numbers in [0, 1) that depend on nothing but (seed, epoch, index, slot).
-
-    SplitMix64 (Steele et al. 2014, https://doi.org/10.1145/2714064.2660195) as a hash, chained over the four
-    numbers.
-
-    Args:
-        index: int64 of any shape.
-
-    Returns:
-        float64 of the same shape.
-    """
-    state = _mix(torch.tensor(seed, dtype=torch.int64, device=index.device))
-    for number in (torch.tensor(epoch, device=index.device), index, torch.tensor(slot, device=index.device)):
-        state = _mix(state ^ number)
-    return _shift_right(state, 11).double() / 2**53
-
-
-def _mix(state: Tensor) -> Tensor:
-    state = state + _GOLDEN
-    state = (state ^ _shift_right(state, 30)) * _MIX_1
-    state = (state ^ _shift_right(state, 27)) * _MIX_2
-    return state ^ _shift_right(state, 31)
-
-
-def _shift_right(state: Tensor, bits: int) -> Tensor:
-    """Shift without copying the sign bit, which int64's own shift would do."""
-    return (state >> bits) & ((1 << (64 - bits)) - 1)
+def _on_device(images: np.ndarray | LazyImages, device: torch.device) -> Tensor | LazyImages:
+    if isinstance(images, LazyImages):
+        if images.nbytes > IN_MEMORY_BYTES:
+            return images
+        images = images[:]
+    return torch.from_numpy(images).to(device)

@@ -1,6 +1,7 @@
 """Decoded images on disk: one memory-mapped ``.npy`` file a source and size, read instead of the images.
 
-The file's name holds the hash of everything that determines its content: each file's name, size and time of
+The file holds two arrays, one after the other: the pixels, and the files' hashes, which are looked at in every load.
+Its name holds the hash of everything that determines its content: each file's name, size and time of
 change (or CRC-32), the image size, the decoder's version. It is written under a temporary name and renamed, so
 that a reader, in this process or another, finds all of it or nothing; of two writers the last one wins, with the
 same content. On opening, header and length are checked; the bytes are not, so that opening takes no time.
@@ -14,6 +15,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -23,6 +25,15 @@ from fairkd.errors import ArtifactError, DataError, FairkdWarning
 from fairkd.store import write_atomic
 
 VARIABLE = "FAIRKD_CACHE"
+#: Raised by one whenever the file's form changes.
+CACHE_VERSION = 2
+
+
+class Stored(NamedTuple):
+    """``pixels (n, size, size, 3)`` uint8, memory-mapped or in memory, and the files' ``hashes (n,)``."""
+
+    pixels: np.ndarray
+    hashes: np.ndarray
 
 
 def cache_folder(chosen: str | None) -> Path:
@@ -34,18 +45,23 @@ def cache_folder(chosen: str | None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "fairkd"
 
 
-def open_cached(path: Path, n: int, size: int) -> np.ndarray | None:
-    """Return ``n`` decoded images, memory-mapped, of :func:`~fairkd.data.decode.record_type`.
+def open_cached(path: Path, n: int, size: int) -> Stored | None:
+    """Return ``n`` decoded images, memory-mapped.
 
     ``None`` where there is no such file, or one that cannot be what was written there.
     """
+    shape, hash_type = (n, size, size, 3), record_type(size)["hash"]
     try:
-        records = np.load(path, mmap_mode="r", allow_pickle=False)
+        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        if (pixels.shape, pixels.dtype) != (shape, np.uint8):
+            return None
+        with path.open("rb") as file:
+            file.seek(pixels.offset + pixels.nbytes)
+            hashes = np.load(file, allow_pickle=False)
+            whole = file.read(1) == b""
     except (OSError, ValueError, EOFError):
         return None
-    expected = record_type(size)
-    whole = path.stat().st_size == records.offset + n * expected.itemsize
-    return records if whole and records.dtype == expected and records.shape == (n,) else None
+    return Stored(pixels, hashes) if whole and (hashes.shape, hashes.dtype) == ((n,), hash_type) else None
 
 
 def decode_to_cache(
@@ -54,7 +70,7 @@ def decode_to_cache(
     size: int,
     decode: Callable[[], Iterator[Decoded]],
     check: Callable[[Decoded, int], None],
-) -> np.ndarray:
+) -> Stored:
     """Decode ``n`` images into a new file and open it; in memory, with a warning, where that cannot be written.
 
     Args:
@@ -64,21 +80,14 @@ def decode_to_cache(
         decode: starts decoding and yields chunks in order.
         check: called with every chunk and its start.
 
-    Returns:
-        Records ``(n,)``.
-
     Raises:
         DataError: the cache cannot be written, and the images do not fit into memory.
     """
-    header = {"descr": np.lib.format.dtype_to_descr(record_type(size)), "fortran_order": False, "shape": (n,)}
 
     def write(temporary: Path) -> None:
         _check_space(temporary.parent, n * record_type(size).itemsize)
         with temporary.open("wb") as file:
-            np.lib.format.write_array_header_2_0(file, header)
-            for start, decoded in _checked(decode(), check):
-                del start
-                file.write(decoded.records.tobytes())
+            _write(file, n, size, _checked(decode(), check))
 
     try:
         write_atomic(path, write)
@@ -91,10 +100,20 @@ def decode_to_cache(
             stacklevel=2,
         )
         return _in_memory(path.parent, n, size, _checked(decode(), check))
-    records = open_cached(path, n, size)
-    if records is None:
+    stored = open_cached(path, n, size)
+    if stored is None:
         raise DataError(f"the cache {path} was changed while it was written; delete it and try again")
-    return records
+    return stored
+
+
+def _write(file: IO[bytes], n: int, size: int, decoded: Iterator[tuple[int, Decoded]]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (n, size, size, 3)}
+    np.lib.format.write_array_header_2_0(file, header)
+    hashes = np.empty(n, dtype=record_type(size)["hash"])
+    for start, chunk in decoded:
+        hashes[start : start + len(chunk.records)] = chunk.records["hash"]
+        file.write(chunk.records["pixels"].tobytes())
+    np.save(file, hashes)
 
 
 def _checked(
@@ -107,7 +126,7 @@ def _checked(
         start += len(chunk.records)
 
 
-def _in_memory(folder: Path, n: int, size: int, decoded: Iterator[tuple[int, Decoded]]) -> np.ndarray:
+def _in_memory(folder: Path, n: int, size: int, decoded: Iterator[tuple[int, Decoded]]) -> Stored:
     needed, free = n * record_type(size).itemsize, _free_memory()
     if free is not None and needed > free:
         raise DataError(
@@ -118,7 +137,7 @@ def _in_memory(folder: Path, n: int, size: int, decoded: Iterator[tuple[int, Dec
     records = np.empty(n, dtype=record_type(size))
     for start, chunk in decoded:
         records[start : start + len(chunk.records)] = chunk.records
-    return records
+    return Stored(records["pixels"], records["hash"])
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from fairkd.config import resolve_path
 from fairkd.data.assemble import assemble
 from fairkd.data.attributes import Columns
-from fairkd.data.files import Root, Stamp
+from fairkd.data.files import Root
+from fairkd.data.listing import Stamp
 from fairkd.data.pixels import ImageFiles
 from fairkd.data.plan import DataOptions, Plan
 from fairkd.data.profile import Profile, Records

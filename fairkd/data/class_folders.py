@@ -49,7 +49,7 @@ def class_folders(root: Root) -> Records:
         DataError: there are no images in folders.
     """
     files = image_files(root)
-    names = list(files)
+    names = files.names
     folders = [name.rpartition("/")[0] for name in names]
     classes, parts = _understand(set(folders))
     if not files or not all(classes.values()):
@@ -62,7 +62,7 @@ def class_folders(root: Root) -> Records:
     labels = [classes[folder] for folder in folders]
     columns = Columns(root.path.name, {"class": labels}, name_place(names))
     split, facts = _split([parts[folder] for folder in folders]) if parts else (None, {})
-    pixels = ImageFiles(root.path, names, list(files.values()))
+    pixels = ImageFiles(root.path, names, files.stamps)
     return Records(columns, pixels, split, sorted(classes.items()), facts)
 
 

@@ -19,6 +19,10 @@ def warn_of_copies(records: Records, part: np.ndarray, items: np.ndarray, hashes
         items: position of each image in the source, ``(n,)``.
         hashes: hash of each image's file, ``(n,)``.
     """
+    # Sorting numbers is several times as fast as sorting hashes, and in most data nothing is equal.
+    beginnings = np.sort(np.ascontiguousarray(hashes).view(np.uint64)[::2])
+    if not (beginnings[1:] == beginnings[:-1]).any():
+        return
     order = np.flatnonzero(part >= 0)
     order = order[np.lexsort((order, part[order]))]
     _, first, copy_of = np.unique(hashes[order], return_index=True, return_inverse=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 #: Changes a batch, perhaps in place: images ``(n, height, width, 3)``, groups ``(n,)`` and keys ``(n,)`` to images
 #: of that shape.
@@ -14,11 +16,12 @@ Change = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 _PIECE = 2048
 
 
-class LazyImages:
+class LazyImages(NDArrayOperatorsMixin):
     """Rows of a larger store, gathered and changed when they are indexed; indexing gives an ordinary array.
 
     It stands in for an array ``(n, height, width, 3)`` uint8 wherever rows are read: ``images[3]``,
-    ``images[10:20]``, ``images[mask]``, ``images[rows, ..., 0]``, ``len``, iteration and ``numpy.asarray``.
+    ``images[10:20]``, ``images[mask]``, ``images[rows, ..., 0]``, ``len``, iteration, ``numpy.asarray``. Arithmetic,
+    comparisons and an array's methods gather everything first. It cannot be written to.
 
     Args:
         source: array or other lazy images ``(m, height, width[, 3])``, uint8.
@@ -26,6 +29,8 @@ class LazyImages:
         groups: group of each row, ``(n,)``: what ``change`` depends on.
         change: applied to what is gathered; ``None``: nothing.
         keys: identity of each row for ``change``, ``(n,)``; it seeds random changes.
+        keep: gather everything the first time that a row is asked for, and keep it: as quick as an array from then
+            on. For images that fit into memory.
     """
 
     def __init__(
@@ -36,8 +41,9 @@ class LazyImages:
         groups: np.ndarray,
         keys: np.ndarray,
         change: Change | None = None,
+        keep: bool = False,
     ) -> None:
-        self._source, self._change = source, change
+        self._source, self._change, self._keep = source, change, keep
         self._rows, self._groups, self._keys = rows, groups, keys
 
     @property
@@ -64,6 +70,8 @@ class LazyImages:
         return len(self._rows)
 
     def __getitem__(self, key: Any) -> np.ndarray:
+        if self._keep:
+            return np.asarray(self._kept[key])
         first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
         if first is Ellipsis:
             return np.asarray(self[:][key])
@@ -77,7 +85,22 @@ class LazyImages:
             yield from self[start : start + 256]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:] if dtype is None else self[:].astype(dtype)
+        images = np.array(self[:]) if copy and self._keep else self[:]
+        return images if dtype is None else images.astype(dtype, copy=False)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        arrays = [value[:] if isinstance(value, LazyImages) else value for value in inputs]
+        return getattr(ufunc, method)(*arrays, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"LazyImages has no attribute {name!r}")
+        return getattr(self[:], name)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the store is a memory-mapped file."""
+        return on_disk(self._source)
 
     def subset(self, rows: np.ndarray) -> LazyImages:
         """Return the given rows, still lazy."""
@@ -87,7 +110,12 @@ class LazyImages:
             groups=self._groups[rows],
             keys=self._keys[rows],
             change=self._change,
+            keep=self._keep,
         )
+
+    @functools.cached_property
+    def _kept(self) -> np.ndarray:
+        return self._gather(np.arange(len(self)))
 
     def _gather(self, rows: np.ndarray) -> np.ndarray:
         # In pieces: several times faster than one large indexing, whose memory is touched page by page.
@@ -101,3 +129,8 @@ class LazyImages:
                 piece = self._change(piece, self._groups[some], self._keys[some])
             images[start : start + _PIECE] = piece
         return images
+
+
+def on_disk(images: Any) -> bool:
+    """Whether images, an array or lazy, lie in a memory-mapped file."""
+    return images.on_disk if isinstance(images, LazyImages) else isinstance(images, np.memmap)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,11 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from fairkd.data.cache import cache_folder, decode_to_cache, open_cached
+from fairkd.data.cache import CACHE_VERSION, Stored, cache_folder, decode_to_cache, open_cached
 from fairkd.data.decode import Decoded, decode_files
-from fairkd.data.files import Stamp, open_root
+from fairkd.data.files import open_root
 from fairkd.data.images import DECODER_VERSION
+from fairkd.data.listing import Stamp
 from fairkd.errors import DataError
 from fairkd.store import digest
 
@@ -52,19 +53,20 @@ class ImageFiles:
 
     root: Path
     names: Sequence[str]
-    stamps: Sequence[Stamp | str]
+    stamps: Sequence[Stamp | str] | np.ndarray
     place: Callable[[Sequence[int]], str] | None = None
     read_file: Callable[[str], bytes] | None = field(default=None, compare=False)
 
     @functools.cached_property
     def identity(self) -> Any:
         """A hash of every file's name and stamp."""
-        return self._hash(range(len(self.names)))
+        return self._hash(self.names, np.asarray(self.stamps))
 
-    def _hash(self, items: Iterable[int]) -> str:
-        names = "\n".join([self.names[item] for item in items])
-        stamps = str([self.stamps[item] for item in items])
-        return hashlib.sha256(f"{names}\n\n{stamps}".encode("utf-8", "surrogateescape")).hexdigest()
+    @staticmethod
+    def _hash(names: Sequence[str], stamps: np.ndarray) -> str:
+        content = hashlib.sha256("\0".join([*names, str(stamps.dtype)]).encode("utf-8", "surrogateescape"))
+        content.update(stamps.tobytes())
+        return content.hexdigest()
 
     def read(
         self, items: np.ndarray, size: int, cache_dir: str | None
@@ -74,26 +76,30 @@ class ImageFiles:
         All files share a cache file unless fewer than all are asked for (``samples``).
         """
         everything = np.arange(len(self.names))
-        records = self._open(everything, size, cache_dir)
-        if records is None:
+        stored = self._open(everything, size, cache_dir)
+        if stored is None:
             some = self._open(items, size, cache_dir) if len(items) < len(everything) else None
-            records = self._decode(items, size, cache_dir) if some is None else some
-        chosen: Any = records[items] if len(records) == len(everything) > len(items) else records
-        return chosen["pixels"], chosen["hash"]
+            stored = self._decode(items, size, cache_dir) if some is None else some
+        if len(stored.hashes) == len(everything) > len(items):
+            return stored.pixels[items], stored.hashes[items]
+        return stored
 
     def describe(self, item: int) -> str:
         """Name a file, and its row in the list if there is one."""
         return f"{self.names[item]!r}" + (f" ({self.place([item])})" if self.place else "")
 
     def _path(self, items: np.ndarray, size: int, cache_dir: str | None) -> Path:
-        files = self.identity if len(items) == len(self.names) else self._hash(items.tolist())
-        key = digest({"files": files, "size": size, "decoder": [DECODER_VERSION, PIL.__version__]}, 24)
+        files = self.identity
+        if len(items) < len(self.names):
+            files = self._hash([self.names[item] for item in items.tolist()], np.asarray(self.stamps)[items])
+        versions = [CACHE_VERSION, DECODER_VERSION, PIL.__version__]
+        key = digest({"files": files, "size": size, "versions": versions}, 24)
         return cache_folder(cache_dir) / f"images-{key}.npy"
 
-    def _open(self, items: np.ndarray, size: int, cache_dir: str | None) -> np.ndarray | None:
+    def _open(self, items: np.ndarray, size: int, cache_dir: str | None) -> Stored | None:
         return open_cached(self._path(items, size, cache_dir), len(items), size)
 
-    def _decode(self, items: np.ndarray, size: int, cache_dir: str | None) -> np.ndarray:
+    def _decode(self, items: np.ndarray, size: int, cache_dir: str | None) -> Stored:
         names = [self.names[item] for item in items.tolist()]
         errors: dict[int, str] = {}
 

@@ -9,11 +9,11 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from fairkd.data.effects import EFFECTS
-from fairkd.data.lazy import LazyImages
+from fairkd.data.lazy import LazyImages, on_disk
 from fairkd.data.splits import ImageSet, Splits
 
 SPLIT_NAMES = ("train", "validation", "test")
-#: Image sets of up to so many bytes together become ordinary arrays; larger ones stay on disk (``LazyImages``).
+#: Image sets of up to so many bytes together are kept in memory once they are read; larger ones stay on disk.
 IN_MEMORY_BYTES = 2 * 2**30
 
 Bias = Literal["auto", "subsample", "tint", "grey", "noise", "blur", "contrast", "brightness"]
@@ -98,15 +98,18 @@ class Plan:
         return self.effect == "tint"
 
     def load(self) -> Splits:
-        """Read the pixels.
+        """Decode what is not yet decoded.
+
+        Images in a cache file stay there until the first is asked for (``LazyImages``).
 
         Raises:
             DataError: an image cannot be read.
         """
-        items = np.unique(np.concatenate([rows.items for rows in self.rows.values()]))
+        # Ascending, each once: numpy.unique would sort.
+        items = np.flatnonzero(np.bincount(np.concatenate([rows.items for rows in self.rows.values()])))
         pixels = self.read_items(items)
-        in_memory = sum(self.sizes.values()) * 3 * self.image_size**2 <= IN_MEMORY_BYTES
-        sets = {split: self._image_set(rows, items, pixels, in_memory) for split, rows in self.rows.items()}
+        fits = sum(self.sizes.values()) * 3 * self.image_size**2 <= IN_MEMORY_BYTES
+        sets = {split: self._image_set(rows, items, pixels, fits) for split, rows in self.rows.items()}
         return Splits(
             name=self.name,
             **sets,
@@ -121,12 +124,12 @@ class Plan:
             attributes=self.attributes,
         )
 
-    def _image_set(self, rows: Rows, items: np.ndarray, pixels: np.ndarray, in_memory: bool) -> ImageSet:
+    def _image_set(self, rows: Rows, items: np.ndarray, pixels: np.ndarray, fits: bool) -> ImageSet:
         change = EFFECTS[self.effect].change if self.effect else None
         positions = np.searchsorted(items, rows.items)
-        lazy = LazyImages(pixels, positions, groups=rows.groups, keys=rows.items, change=change)
+        lazy = LazyImages(pixels, positions, groups=rows.groups, keys=rows.items, change=change, keep=fits)
         # Lazy images are read as arrays are: whoever only indexes them need not know the difference.
-        images = lazy[:] if in_memory else cast(np.ndarray, lazy)
+        images = lazy[:] if fits and not on_disk(pixels) else cast(np.ndarray, lazy)
         return ImageSet(images, rows.labels, rows.groups, rows.index, rows.items, rows.attributes)
 
 

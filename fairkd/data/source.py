@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from fairkd.config import resolve_path
-from fairkd.data.files import Root, Stamp, open_root
+from fairkd.data.cache import cache_folder
+from fairkd.data.files import Root, open_root
+from fairkd.data.listing import Listing, Stamp
 from fairkd.data.plan import DataOptions
 from fairkd.errors import DataError, ParameterError
 
@@ -25,12 +27,12 @@ def open_source(
     """
     if options.data_root is None:
         raise ParameterError(f"{name} needs data_root: {hint}")
-    return open_root(resolve_path(options.data_root))
+    return open_root(resolve_path(options.data_root), cache_folder(options.cache_dir))
 
 
-def image_files(root: Root) -> dict[str, Stamp]:
+def image_files(root: Root) -> Listing:
     """Return the stamps of the files below the root that are images by their suffix."""
-    return {name: stamp for name, stamp in root.files().items() if name.lower().endswith(IMAGE_SUFFIXES)}
+    return root.files().ending_in(IMAGE_SUFFIXES)
 
 
 def find_file(root: Root, files: Mapping[str, Stamp], names: Sequence[str], what: str) -> str:

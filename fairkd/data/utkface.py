@@ -10,13 +10,15 @@ import hashlib
 import re
 import warnings
 from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from fairkd.data.assemble import assemble
 from fairkd.data.attributes import Columns
-from fairkd.data.files import Root, Stamp
+from fairkd.data.files import Root
+from fairkd.data.listing import Stamp
 from fairkd.data.pixels import ImageFiles
 from fairkd.data.plan import DataOptions, Plan
 from fairkd.data.profile import Profile, Records
@@ -71,7 +73,7 @@ def plan(options: DataOptions) -> Plan:
     )
 
 
-def _read_names(files: dict[str, Stamp]) -> tuple[list[_Face], list[str]]:
+def _read_names(files: Mapping[str, Stamp]) -> tuple[list[_Face], list[str]]:
     faces, irregular = [], []
     for name in files:
         match = _NAME.fullmatch(PurePosixPath(name).name)
@@ -83,7 +85,7 @@ def _read_names(files: dict[str, Stamp]) -> tuple[list[_Face], list[str]]:
 
 
 def _without_copies(
-    root: Root, files: dict[str, Stamp], faces: list[_Face]
+    root: Root, files: Mapping[str, Stamp], faces: list[_Face]
 ) -> tuple[list[_Face], list[_Face], list[_Face]]:
     """Return the faces to keep, the copies of them, and the faces whose copies contradict them."""
     # Files of different sizes differ; in an archive the CRC, too, is known without reading.

@@ -17,8 +17,9 @@ import numpy as np
 
 from fairkd.data.assemble import assemble
 from fairkd.data.attributes import Columns
-from fairkd.data.files import Root, Stamp, relative_name
+from fairkd.data.files import Root, relative_name
 from fairkd.data.image_folder import split_code
+from fairkd.data.listing import Stamp
 from fairkd.data.pixels import ImageFiles
 from fairkd.data.plan import DataOptions, Plan
 from fairkd.data.profile import Profile, Records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,9 @@ class Context:
 
 class Term(nn.Module):
     """One distillation loss with the projector that it needs, which trains with the student."""
+
+    #: The fields of the teachers' :class:`~fairkd.models.Outputs` that are read.
+    teacher_reads: tuple[str, ...] = ("logits",)
 
     def __init__(self, context: Context) -> None:
         super().__init__()
@@ -73,6 +76,11 @@ class Distiller(nn.Module):
         super().__init__()
         self.weights = {name: weight for name, (weight, _) in terms.items()}
         self.terms = nn.ModuleDict({name: term for name, (_, term) in terms.items()})
+
+    @property
+    def teacher_reads(self) -> set[str]:
+        """The fields of the teachers' outputs that the terms read."""
+        return {name for term in self.terms.values() for name in cast(Term, term).teacher_reads}
 
     def prepare(self, network: Network) -> None:
         """Change the student before it is trained."""

@@ -37,6 +37,7 @@ class Hint(Term):
         super().__init__(context)
         student, teacher = context.student, context.teachers[0]
         self.on_maps = context.options["distill_from"] == "maps"
+        self.teacher_reads = (context.options["distill_from"],)
         if self.on_maps:
             sizes = student.maps.shape[1], teacher.maps.shape[1]
             linear = projector(*sizes, context.seed)
@@ -61,6 +62,8 @@ class Hint(Term):
 
 class MapTerm(Term):
     """Base of the terms that compare positions; maps of a single cell have none to compare."""
+
+    teacher_reads = ("maps",)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -111,6 +114,7 @@ class NormDirection(Term):
     Source: Wang et al. 2023, https://arxiv.org/abs/2305.17007.
     """
 
+    teacher_reads = ("logits", "features")
     class_means: Tensor
     RATIO = 2 / 9
 

@@ -26,6 +26,7 @@ class RelationTerm(Term):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.on_maps = context.options["distill_from"] == "maps"
+        self.teacher_reads = (context.options["distill_from"],)
 
     def forward(
         self,
@@ -71,6 +72,8 @@ class MFD(Term):
 
     Samples with a missing group are left out.
     """
+
+    teacher_reads = ("features",)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save
 
 from fairkd.config import Experiment
+from fairkd.data.batches import AugmentedImages
 from fairkd.data.splits import Splits
-from fairkd.distillers import distiller_entries
+from fairkd.distillers import Distiller, distiller_entries
 from fairkd.heads import fold_heads
 from fairkd.inference import predict
 from fairkd.mitigation import Mitigation
@@ -22,7 +23,14 @@ from fairkd.recipes import setup
 from fairkd.reproducibility import environment, seed_everything, version_of
 from fairkd.store import ArtifactFolder, file_digest, write_atomic
 from fairkd.teachers import Teachers, calibration_temperatures
-from fairkd.training import Trainer, distill_step, task_step
+from fairkd.training import (
+    CacheFolder,
+    TeacherOutputs,
+    Trainer,
+    distill_step,
+    task_step,
+    training_images,
+)
 
 Role = Literal["teacher", "student_scratch", "student_kd", "student_fair"]
 
@@ -121,6 +129,7 @@ class _Recipe:
         determined |= {
             "augmentation": setup.augmentation(experiment, self.splits),
             "stem": setup.stem(experiment, self.splits),
+            "precision": setup.precision(experiment, part, self.splits, self.device),
         }
         # What the mitigation reads stands in its own entry.
         for name in ("teacher_mitigation", "teacher_adversary_weight"):
@@ -174,6 +183,8 @@ class _Recipe:
     ) -> Trainer:
         experiment = self.experiment
         mitigation.prepare(network)
+        settings = setup.make_settings(experiment, part, self.splits, self.device)
+        images = training_images(self.splits, settings)
         distiller = None
         if role in ("teacher", "student_scratch") or experiment.distiller == "none":
             step = task_step(mitigation, label_smoothing=experiment.label_smoothing)
@@ -182,10 +193,10 @@ class _Recipe:
             taught_by = [teacher, *(recipe.train(other) for recipe, other in self._others())]
             # The co-teachers' trainings used the generators.
             seed_everything(experiment.seed)
-            teachers = self._teachers(taught_by)
             networks = [one.model for one in taught_by]
             distiller = setup.make_distiller(experiment, network, networks, self.splits)
             distiller.prepare(network)
+            teachers = self._teachers(taught_by, distiller, images)
             step = distill_step(
                 teachers,
                 distiller,
@@ -198,19 +209,29 @@ class _Recipe:
             network,
             step,
             self.splits,
-            setup.make_settings(experiment, part, self.splits, self.device),
+            settings,
             mitigation=mitigation,
             extra=distiller,
+            images=images,
             folder=folder.begin(),
             description=role.replace("_", " "),
         )
 
-    def _teachers(self, taught_by: list[TrainedModel]) -> Teachers:
-        kind = self.experiment.teacher_calibration
+    def _teachers(
+        self, taught_by: list[TrainedModel], distiller: Distiller, images: AugmentedImages
+    ) -> Teachers:
+        kind, networks = self.experiment.teacher_calibration, [one.model for one in taught_by]
         temperatures = None
         if kind != "none":
             temperatures = torch.stack([calibration_temperatures(t.validation, kind) for t in taught_by])
-        return Teachers([one.model for one in taught_by], temperatures).to(self.device)
+        limit = round(1e9 * self.experiment.teacher_cache_gb)
+        cache = CacheFolder(self.experiment.output_path / "cache", limit) if limit else None
+        output_type = self.experiment.teacher_outputs
+        reads = distiller.teacher_reads
+        answers = [
+            TeacherOutputs(one, images, reads, cache=cache, output_type=output_type) for one in networks
+        ]
+        return Teachers(networks, temperatures, answers=answers).to(self.device)
 
     def _finish(
         self, role: Role, folder: ArtifactFolder, network: Network, history: pd.DataFrame

@@ -12,6 +12,7 @@ import torch
 
 from fairkd.config import Experiment, resolve_path
 from fairkd.data import check_dataset, load_dataset
+from fairkd.data.augment import operations
 from fairkd.data.plan import Plan
 from fairkd.data.splits import Splits
 from fairkd.distillers import (
@@ -27,7 +28,7 @@ from fairkd.heads import MeanReadout, add_heads
 from fairkd.inference import outputs_of
 from fairkd.mitigation import Mitigation, Setup, cell_counts, create_mitigation, mitigation_entry
 from fairkd.models import Network, Outputs, check_model_name, create_model
-from fairkd.training import TrainingSettings
+from fairkd.training import Precision, TrainingSettings, fastest_precision
 
 Part = Literal["teacher", "student"]
 
@@ -63,6 +64,8 @@ def check_methods(experiment: Experiment) -> None:
     Raises:
         ParameterError: names what cannot be and why.
     """
+    if experiment.augmentation != "auto":
+        operations(experiment.augmentation)
     check_distiller(
         experiment.distiller,
         logit_standardization=experiment.logit_standardization,
@@ -167,7 +170,30 @@ def make_settings(experiment: Experiment, part: Part, splits: Splits, device: st
     taken = {field.name for field in fields(TrainingSettings)}
     values = {name: value for name, value in experiment.values("training").items() if name in taken}
     values |= {"augmentation": augmentation(experiment, splits), "device": device, "seed": experiment.seed}
+    values["precision"] = precision(experiment, part, splits, device)
     return TrainingSettings(epochs=getattr(experiment, f"{part}_epochs"), **values)
+
+
+def precision(experiment: Experiment, part: Part, splits: Splits, device: str) -> Precision:
+    """Return the number format of a network's training; ``auto`` is the fastest on the device."""
+    if experiment.precision != "auto":
+        return experiment.precision
+    return _fastest_precision(
+        getattr(experiment, part),
+        splits.num_classes,
+        stem(experiment, splits),
+        splits.image_size,
+        experiment.micro_batch or experiment.batch_size,
+        device,
+    )
+
+
+@functools.cache
+def _fastest_precision(
+    name: str, classes: int, stem: str, image_size: tuple[int, int], batch_size: int, device: str
+) -> Precision:
+    network = create_model(name, classes, image_size=min(image_size), stem=stem)  # type: ignore[arg-type]
+    return fastest_precision(network, image_size, batch_size, device)
 
 
 def mitigation_name(experiment: Experiment, part: Part) -> str:
@@ -206,7 +232,7 @@ def distillation_values(experiment: Experiment) -> dict[str, Any]:
     """Return the distiller and the parameters that it reads, and no others."""
     names = ["distiller", *sorted(distiller_options(experiment.distiller))]
     if experiment.distiller != "none":
-        names += ["distill_weight", "task_weight"]
+        names += ["distill_weight", "task_weight", "teacher_outputs"]
     return {name: getattr(experiment, name) for name in names}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fairkd.errors import ArtifactError
-from fairkd.store import write_atomic
+from fairkd.store import read_sealed, write_sealed
 from fairkd.training.selection import Score
 
 if TYPE_CHECKING:
     from fairkd.training.loop import Trainer
-
-
-#: torch.load does not notice changed bytes: the SHA-256 of the rest comes first.
-_SEAL_BYTES = 32
 
 
 class Checkpoint:
@@ -36,8 +31,7 @@ class Checkpoint:
         # By way of memory: writing to a full disk, torch itself raises an error that does not say so.
         buffer = io.BytesIO()
         torch.save({"epochs_done": epochs_done, **self._state()}, buffer)
-        content = buffer.getvalue()
-        write_atomic(self.path, lambda temporary: temporary.write_bytes(_seal(content) + content))
+        write_sealed(self.path, buffer.getvalue())
 
     def load(self) -> int:
         """Restore the trainer and return the number of epochs done, 0 without a checkpoint.
@@ -49,17 +43,18 @@ class Checkpoint:
             return 0
         trainer = self.trainer
         try:
-            sealed = self.path.read_bytes()
-            content = sealed[_SEAL_BYTES:]
-            if _seal(content) != sealed[:_SEAL_BYTES]:
-                raise ValueError("it is damaged")
-            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            # torch.load does not notice changed bytes.
+            content = io.BytesIO(read_sealed(self.path))
+            state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
             trainer.network.load_state_dict(state["network"])
             trainer.extra.load_state_dict(state["extra"])
             trainer.mitigation.load_state_dict(state["mitigation"])
             trainer.optimizer.load_state_dict(state["optimizer"])
             if trainer.mitigation_optimizer:
                 trainer.mitigation_optimizer.load_state_dict(state["mitigation_optimizer"])
+            if trainer.averaged:
+                trainer.averaged.load_state_dict(state["averaged"])
+            trainer.scaler.load_state_dict(state["scaler"])
             trainer.history = state["history"]
             trainer.selector.candidates = [
                 (Score(**score), weights) for score, weights in state["candidates"]
@@ -82,13 +77,11 @@ class Checkpoint:
             "extra": trainer.extra.state_dict(),
             "mitigation": trainer.mitigation.state_dict(),
             "optimizer": trainer.optimizer.state_dict(),
+            "averaged": trainer.averaged.state_dict() if trainer.averaged else None,
+            "scaler": trainer.scaler.state_dict(),
             "mitigation_optimizer": optimizer.state_dict() if optimizer else None,
             "history": trainer.history,
             "candidates": [(vars(score), weights) for score, weights in trainer.selector.candidates],
             "generator": torch.get_rng_state(),
             "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
-
-
-def _seal(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fairkd.data.batches import Augmentation, BatchStream
+from fairkd.data.batches import AugmentedImages, Batch, BatchStream
 from fairkd.data.splits import Splits
 from fairkd.errors import TrainingError
 from fairkd.inference import predicted_classes
 from fairkd.mitigation import Adversary, Mitigation
-from fairkd.models import Network
+from fairkd.models import Network, Outputs
 from fairkd.progress import ProgressBar
 from fairkd.training.checkpoint import Checkpoint
+from fairkd.training.optimizer import learning_rate_factor, make_optimizer
+from fairkd.training.precision import Precision, autocast
 from fairkd.training.scores import validation_scores
 from fairkd.training.selection import Rule, Score, Selector
 from fairkd.training.steps import Step
@@ -39,21 +42,13 @@ class TrainingSettings:
     patience: int = 0
     selection: Rule = "accuracy"
     selection_tolerance: float = 0.01
-    augmentation: Augmentation = "none"
+    augmentation: str = "none"
     seed: int = 0
     device: str = "cpu"
-
-
-def learning_rate_factor(progress: float, warmup: float) -> float:
-    """Return the share of the peak learning rate: linear warm-up, then a cosine to 0.
-
-    Args:
-        progress: share of the training done, [0, 1].
-        warmup: share of the training that is warm-up, [0, 1).
-    """
-    if progress < warmup:
-        return progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+    precision: Precision = "float32"
+    compile: bool = False
+    micro_batch: int | None = None
+    ema_decay: float = 0.0
 
 
 class Trainer:
@@ -68,6 +63,7 @@ class Trainer:
         *,
         mitigation: Mitigation | None = None,
         extra: torch.nn.Module | None = None,
+        images: AugmentedImages | None = None,
         folder: Path | None = None,
         description: str = "training",
     ) -> None:
@@ -77,21 +73,28 @@ class Trainer:
         self.extra = (extra or torch.nn.Module()).to(settings.device)
         self.description = description
         self.stream = BatchStream(
-            splits.train,
+            images or training_images(splits, settings),
             settings.batch_size,
             shuffle=True,
-            augmentation=settings.augmentation,
             sampling_weights=self.mitigation.sampling_weights(splits.train.labels, splits.train.groups),
             seed=settings.seed,
-            device=settings.device,
         )
-        self.optimizer = _make_optimizer([self.network, self.extra], settings)
+        self.optimizer = make_optimizer(
+            settings.optimizer,
+            [self.network, self.extra],
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        )
         own = list(self.mitigation.parameters())
         self.mitigation_optimizer = (
             torch.optim.AdamW(own, lr=self.mitigation.learning_rate or settings.learning_rate)
             if own
             else None
         )
+        self.forward: Callable[[Tensor], Outputs] = _compiled(network) if settings.compile else network
+        self.averaged = _averaged(network, settings.ema_decay) if settings.ema_decay else None
+        device = torch.device(settings.device).type
+        self.scaler = torch.amp.GradScaler(device, enabled=settings.precision == "float16")
         self.selector = Selector(settings.selection, settings.selection_tolerance)
         self.history: list[dict[str, Any]] = []
         self.checkpoint = Checkpoint(folder / "checkpoint.pt", self) if folder else None
@@ -134,7 +137,7 @@ class Trainer:
         row |= self._validate()
         collapsed = row["validation_classes_predicted"] <= len(np.unique(self.splits.validation.labels)) / 2
         score = Score(row["epoch"], row["validation_accuracy"], row["validation_recall_gap"], collapsed)
-        self.selector.offer(score, _copy(self.network.state_dict()))
+        self.selector.offer(score, _copy(self._evaluated.state_dict()))
         row["seconds"] = time.perf_counter() - started
         return row
 
@@ -144,34 +147,92 @@ class Trainer:
         self.extra.train()
         steps, rate, progress = len(self.stream), 0.0, 0.0
         records: list[dict[str, Tensor]] = []
+        numbers: list[int] = []
         for number, batch in enumerate(self.stream.epoch(epoch)):
             progress = (epoch + (number + 0.5) / steps) / self.settings.epochs
             rate = self._set_learning_rate(progress)
-            outputs = self.network(batch.images)
-            losses = self.step(outputs, batch, progress)
-            terms = self.mitigation.losses(outputs, batch, progress)
-            self._zero_grad()
-            self.mitigation.backward(losses["loss"], terms, self.network, progress)
-            self.optimizer.step()
-            if self.mitigation_optimizer:
-                self.mitigation_optimizer.step()
-            hits = (outputs.logits.argmax(dim=1) == batch.labels).double().mean()
-            records.append({k: v.detach() for k, v in {**losses, **terms, "accuracy": hits}.items()})
+            records += self._backward(batch, progress)
+            numbers += [number + 1] * (len(records) - len(numbers))
+            self._update()
             bar.update(epoch=f"{epoch + 1}/{self.settings.epochs}")
-        row = self._summarize_epoch(epoch, records)
+        row = self._summarize_epoch(epoch, records, numbers)
         if isinstance(self.mitigation, Adversary):
             row["adversary_strength"] = self.mitigation.strength(progress)
         return {"learning_rate": rate, **row}
 
-    def _summarize_epoch(self, epoch: int, records: list[dict[str, Tensor]]) -> dict[str, Any]:
-        """Average the epoch's records in one transfer from the device, and refuse losses that are not finite."""
+    def _backward(self, batch: Batch, progress: float) -> list[dict[str, Tensor]]:
+        """Compute the gradients of a batch; in parts they are averaged, as if each part were a step's batch."""
+        parts = batch.split(self.settings.micro_batch or len(batch.labels))
+        records: list[dict[str, Tensor]] = []
+        sums: dict[Tensor, Tensor] = {}
+        for part in parts:
+            self._zero_grad()
+            records.append(self._backward_part(part, progress))
+            if len(parts) > 1:
+                shares = {p: p.grad / len(parts) for p in self._parameters() if p.grad is not None}
+                sums |= {p: sums[p] + share if p in sums else share for p, share in shares.items()}
+        for parameter, gradient in sums.items():
+            parameter.grad = gradient
+        return records
+
+    def _backward_part(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Leave the gradients of a batch in place and return what is logged, on the device."""
+        with autocast(batch.images.device, self.settings.precision):
+            computed = self.forward(batch.images)
+        outputs = Outputs(*(self._outside_autocast(one) for one in computed))
+        losses = self.step(outputs, batch, progress)
+        terms = self.mitigation.losses(outputs, batch, progress)
+        self.mitigation.backward(losses["loss"], terms, self.network, progress)
+        accuracy = (outputs.logits.argmax(dim=1) == batch.labels).float().mean()
+        return {k: v.detach() for k, v in {**losses, **terms, "accuracy": accuracy}.items()}
+
+    def _outside_autocast(self, output: Tensor) -> Tensor:
+        """Return an output in float32; gradients that go back into float16 are enlarged, or they would vanish."""
+        if not self.scaler.is_enabled():
+            return output.float()
+        scale = self.scaler.scale(torch.ones((), device=output.device))
+        # A tensor of its own: the network may use the output as well, and its part is enlarged already.
+        output = output.float().clone()
+        output.register_hook(lambda gradient: gradient * scale)
+        return output
+
+    def _update(self) -> None:
+        if self.scaler.is_enabled():
+            # The scaler divides all gradients of its optimiser, but only the network's were enlarged.
+            scale = self.scaler.scale(torch.ones((), device=self.settings.device))
+            for parameter in self.extra.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(scale)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.mitigation_optimizer:
+            self.mitigation_optimizer.step()
+        if self.averaged:
+            self.averaged.update_parameters(self.network)
+
+    def _parameters(self) -> Iterator[torch.nn.Parameter]:
+        for module in (self.network, self.extra, self.mitigation):
+            yield from module.parameters()
+
+    @property
+    def _evaluated(self) -> Network:
+        """The network that is validated and kept: the trained one, or its moving average."""
+        return cast(Network, self.averaged.module) if self.averaged else self.network
+
+    def _summarize_epoch(
+        self, epoch: int, records: list[dict[str, Tensor]], steps: list[int]
+    ) -> dict[str, Any]:
+        """Average the records in one transfer from the device, and refuse losses that are not finite.
+
+        ``steps``: the number of the step that each record is of.
+        """
         columns = {name: torch.stack([record[name] for record in records]).cpu() for name in records[0]}
         total = columns["loss"] + columns.get("adversary_loss", torch.zeros(()))
         if not bool(torch.isfinite(total).all()):
-            step = int((~torch.isfinite(total)).nonzero()[0])
-            terms = ", ".join(f"{k}={v[step].item():.3g}" for k, v in columns.items() if v.ndim == 1)
+            first = int((~torch.isfinite(total)).nonzero()[0])
+            terms = ", ".join(f"{k}={v[first].item():.3g}" for k, v in columns.items() if v.ndim == 1)
             raise TrainingError(
-                f"{self.description}: the loss is not finite at epoch {epoch + 1}, step {step + 1} ({terms}); "
+                f"{self.description}: the loss is not finite at epoch {epoch + 1}, step {steps[first]} ({terms}); "
                 "lower learning_rate or adversary_weight"
             )
         row = {f"train_{k}": v.mean().item() for k, v in columns.items() if v.ndim == 1}
@@ -184,7 +245,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, Any]:
         data = self.splits.validation
-        predicted = predicted_classes(self.network, data.images, device=self.settings.device)
+        predicted = predicted_classes(self._evaluated, data.images, device=self.settings.device)
         scores = validation_scores(
             data.labels, data.groups, predicted, self.splits.num_classes, self.splits.group_names
         )
@@ -210,16 +271,27 @@ class Trainer:
         return len(self.history) - chosen >= self.settings.patience
 
 
-def _make_optimizer(modules: list[torch.nn.Module], settings: TrainingSettings) -> torch.optim.Optimizer:
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    # Biases and normalisation are not decayed, as in timm.
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+def training_images(splits: Splits, settings: TrainingSettings) -> AugmentedImages:
+    """Return the training images as a training with these settings sees them."""
+    return AugmentedImages(
+        splits.train,
+        augmentation=settings.augmentation,
+        seed=settings.seed,
+        device=settings.device,
+        fingerprint=splits.fingerprint,
+    )
+
+
+def _averaged(network: Network, decay: float) -> AveragedModel:
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _compiled(network: Network) -> Callable[[Tensor], Outputs]:
+    import torch._functorch.config as functorch
+
+    # Gradient projection runs backward twice through the same graph.
+    functorch.donated_buffer = False
+    return torch.compile(network)
 
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:

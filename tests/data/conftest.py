@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,24 +68,3 @@ def make_folder(tmp_path: Path) -> Callable[..., ImageFolder]:
         return ImageFolder(tmp_path / "photos", header, rows)
 
     return make
-
-
-@pytest.fixture
-def real_data(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Return the path of a file of real data, or skip: ``FAIRKD_DATA``, else ``../shared/data``."""
-    folder = Path(os.environ.get("FAIRKD_DATA") or Path(__file__).parents[3] / "shared" / "data")
-
-    def find(name: str) -> Path:
-        if not (folder / name).is_file():
-            pytest.skip(f"there is no {folder / name}; FAIRKD_DATA can name another folder")
-        return folder / name
-
-    return find
-
-
-@pytest.fixture
-def whole_data(real_data: Callable[[str], Path]) -> Callable[[str], Path]:
-    """As ``real_data``, for tests that decode everything: skipped unless ``FAIRKD_WHOLE_DATA`` is set."""
-    if not os.environ.get("FAIRKD_WHOLE_DATA"):
-        pytest.skip("decodes a whole data set; set FAIRKD_WHOLE_DATA=1")
-    return real_data

@@ -1,3 +1,5 @@
+"""Batches: which rows they hold, in which order, and that their images are the epoch's."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -6,94 +8,62 @@ import numpy as np
 import pytest
 import torch
 
-from fairkd.data.batches import Batch, BatchStream, augment, uniform
+from fairkd.data.augment import OPERATIONS, augment
+from fairkd.data.batches import AugmentedImages, Batch, BatchStream
 from fairkd.data.splits import ImageSet
-from fairkd.errors import DataError
+from fairkd.errors import DataError, ParameterError
+
+ALL = "+".join(OPERATIONS)
 
 
-def image_set(n: int = 10, size: int = 8) -> ImageSet:
+def image_set(n: int = 10, size: tuple[int, int] = (8, 12)) -> ImageSet:
     rng = np.random.default_rng(0)
     index = np.arange(n) * 7
-    images = rng.integers(1, 255, (n, size, size, 3), dtype=np.uint8)
+    images = rng.integers(1, 255, (n, *size, 3), dtype=np.uint8)
     return ImageSet(images, np.arange(n) % 3, np.arange(n) % 2, index, index)
 
 
-def splitmix(state: int) -> int:
-    mask = 2**64 - 1
-    state = (state + 0x9E3779B97F4A7C15) & mask
-    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
-    return state ^ (state >> 31)
-
-
-def test_uniform_is_splitmix64_written_with_python_s_integers():
-    state = splitmix(5)
-    for number in (3, 17, 2):
-        state = splitmix(state ^ number)
-    drawn = uniform(torch.tensor([17]), seed=5, epoch=3, slot=2)
-    assert drawn.item() == (state >> 11) / 2**53
-
-
-def test_uniform_is_uniform_and_independent_of_its_neighbours():
-    draws = uniform(torch.arange(100_000), seed=0, epoch=0, slot=0).numpy()
-    counts = np.histogram(draws, bins=20, range=(0, 1))[0]
-    assert (abs(counts - 5000) < 5 * np.sqrt(5000)).all()
-    others = [
-        uniform(torch.arange(100_000), seed=s, epoch=e, slot=k).numpy()
-        for s, e, k in ((1, 0, 0), (0, 1, 0), (0, 0, 1))
-    ]
-    assert all(abs(np.corrcoef(draws, other)[0, 1]) < 0.02 for other in others)
-
-
-@pytest.mark.parametrize("kind", ["none", "crop", "crop+flip"])
-def test_augmentation_depends_on_the_sample_and_not_on_its_batch(kind):
-    images = torch.from_numpy(image_set().images)
-    index = torch.arange(10)
-    together = augment(images, index, kind=kind, seed=1, epoch=2)
-    order = torch.tensor([7, 2, 9])
-    assert torch.equal(together[order], augment(images[order], index[order], kind=kind, seed=1, epoch=2))
-
-
-def test_crop_equals_a_written_out_shift_over_black():
-    images, index = torch.from_numpy(image_set(size=16).images), torch.arange(10)
-    result = augment(images, index, kind="crop", seed=0, epoch=4)
-    pad = 2
-    for row in range(10):
-        dy, dx = (int(uniform(index, seed=0, epoch=4, slot=s)[row] * (2 * pad + 1)) for s in (0, 1))
-        canvas = torch.zeros(16 + 2 * pad, 16 + 2 * pad, 3, dtype=torch.uint8)
-        canvas[pad:-pad, pad:-pad] = images[row]
-        assert torch.equal(result[row], canvas[dy : dy + 16, dx : dx + 16])
-
-
-def test_flip_mirrors_about_half_of_the_images():
-    images = torch.zeros(400, 8, 8, 3, dtype=torch.uint8)
-    images[:, :, :4] = 200
-    result = augment(images, torch.arange(400), kind="crop+flip", seed=0, epoch=0)
-    mirrored = (result[:, 4, 6, 0] > 0).float().mean()
-    assert 0.4 < mirrored < 0.6
+def columns_of(batch: Batch) -> tuple[torch.Tensor, ...]:
+    assert batch.rows is not None
+    return batch.images, batch.labels, batch.groups, batch.index, batch.rows
 
 
 def columns(*batches: Batch) -> Iterator[tuple[torch.Tensor, ...]]:
-    return zip(*(vars(batch).values() for batch in batches), strict=True)
+    return zip(*map(columns_of, batches), strict=True)
+
+
+# Streams
 
 
 def test_epochs_differ_and_repeat():
     stream = BatchStream(image_set(), 4, shuffle=True, augmentation="crop", seed=3)
     first, again, other = (list(stream.epoch(epoch)) for epoch in (0, 0, 1))
     assert all(torch.equal(a, b) for x, y in zip(first, again, strict=True) for a, b in columns(x, y))
+    assert {batch.epoch for batch in first} == {0} and {batch.epoch for batch in other} == {1}
     order, other_order = (torch.cat([batch.index for batch in epoch]) for epoch in (first, other))
     assert not torch.equal(order, other_order)
     assert torch.equal(order.sort().values, other_order.sort().values)
 
 
-def test_rows_stay_together_and_the_layout_is_channels_last():
+def test_rows_stay_together():
     data = image_set()
     for batch in BatchStream(data, 4, shuffle=True, seed=1).epoch(0):
+        for image, label, group, index, row in zip(*columns_of(batch), strict=True):
+            position = int(index) // 7
+            assert torch.equal(image.permute(1, 2, 0), torch.from_numpy(data.images[position]))
+            assert (int(label), int(group), int(row)) == (position % 3, position % 2, position)
+
+
+@pytest.mark.parametrize("kind", ["none", *OPERATIONS, ALL])
+def test_images_are_uint8_channels_last_and_those_of_seed_epoch_and_index(kind):
+    data = image_set(40)
+    expected = augment(
+        torch.from_numpy(data.images), torch.from_numpy(data.index), kind=kind, seed=3, epoch=2
+    )
+    for batch in BatchStream(data, 7, shuffle=True, augmentation=kind, seed=3).epoch(2):
+        assert batch.images.dtype == torch.uint8
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
-        for image, label, group, index in zip(*vars(batch).values(), strict=True):
-            row = int(index) // 7
-            assert torch.equal(image.permute(1, 2, 0), torch.from_numpy(data.images[row]))
-            assert (int(label), int(group)) == (row % 3, row % 2)
+        assert torch.equal(batch.images.permute(0, 2, 3, 1), expected[batch.rows])
 
 
 def test_no_batch_is_a_small_rest():
@@ -101,6 +71,76 @@ def test_no_batch_is_a_small_rest():
     assert sorted(sizes) == [3, 3, 3]
 
 
+def test_rows_drawn_several_times_look_the_same_each_time():
+    data, weights = image_set(6), np.array([0.0, 1, 1, 10, 10, 10])
+    stream = BatchStream(data, 6, augmentation=ALL, sampling_weights=weights, seed=1)
+    rows = []
+    for epoch in range(20):
+        (batch,) = stream.epoch(epoch)
+        rows += batch.rows.tolist()
+        expected = augment(
+            torch.from_numpy(data.images)[batch.rows], batch.index, kind=ALL, seed=1, epoch=epoch
+        )
+        assert torch.equal(batch.images.permute(0, 2, 3, 1), expected)
+        assert len(set(batch.rows.tolist())) < 6
+    assert set(rows) == {1, 2, 3, 4, 5}
+
+
 def test_empty_set_is_refused():
     with pytest.raises(DataError, match="empty"):
         BatchStream(image_set().subset(np.array([], dtype=int)), 4)
+
+
+def test_an_unknown_augmentation_is_refused_when_the_stream_is_made():
+    with pytest.raises(ParameterError, match="'rotate' is unknown"):
+        BatchStream(image_set(), 4, augmentation="crop+rotate")
+
+
+# Images of any epoch
+
+
+@pytest.mark.parametrize("kind", ["none", *OPERATIONS, ALL])
+def test_the_source_is_never_changed_and_epochs_can_be_asked_in_any_order(kind):
+    data = image_set()
+    before = data.images.copy()
+    images = AugmentedImages(data, augmentation=kind, seed=5)
+    rows = torch.tensor([3, 3, 0, 9, 3])
+    first = images.batch(rows, 4)
+    others = [images.batch(torch.arange(10), epoch).images for epoch in (0, 7, 4)]
+    assert torch.equal(others[2][rows], first.images)
+    assert torch.equal(images.batch(rows, 4).images, first.images)
+    assert np.array_equal(data.images, before)
+    first.images.zero_()
+    assert np.array_equal(data.images, before), "what is given away is a copy"
+    assert (first.rows.tolist(), first.epoch) == (rows.tolist(), 4)
+
+
+@pytest.mark.parametrize(("kind", "looks"), [("none", [0, 0, 0]), ("crop", [0, 1, 5])])
+def test_the_look_is_the_first_epoch_with_the_same_images(kind, looks):
+    images = AugmentedImages(image_set(), augmentation=kind)
+    assert [images.look_of(epoch) for epoch in (0, 1, 5)] == looks
+    rows = torch.arange(10)
+    for epoch, look in zip((0, 1, 5), looks, strict=True):
+        assert torch.equal(images.batch(rows, epoch).images, images.batch(rows, look).images)
+
+
+# Parts of a batch
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 12])
+def test_parts_are_even_and_together_the_batch(n, size):
+    images = AugmentedImages(image_set(n), augmentation="crop")
+    batch = images.batch(torch.arange(n).flip(0), 3)
+    parts = batch.split(size)
+    sizes = [len(part.labels) for part in parts]
+    assert len(parts) == -(-n // size) and max(sizes) <= size and max(sizes) - min(sizes) <= 1
+    whole = zip(*map(columns_of, parts), strict=True)
+    assert all(torch.equal(torch.cat(p), c) for p, c in zip(whole, columns_of(batch), strict=True))
+    assert {part.epoch for part in parts} == {3}
+    assert all(part.images.is_contiguous(memory_format=torch.channels_last) for part in parts)
+
+
+def test_a_batch_of_unknown_rows_can_be_cut_too():
+    batch = Batch(torch.zeros(3, 3, 8, 8), *(torch.arange(3) for _ in range(3)))
+    assert [part.rows for part in batch.split(2)] == [None, None]

@@ -10,9 +10,10 @@ from scipy.stats.contingency import association as scipy_association
 from sklearn.metrics import mutual_info_score
 
 from fairkd.data import ImageSet, Splits, load_dataset
-from fairkd.data.audit import association, audit, group_predictability, wilson_interval
+from fairkd.data.audit import association, audit, group_predictability
 from fairkd.data.audit.probe import fitted_probe, inputs_of
 from fairkd.errors import DataError, FairkdWarning
+from fairkd.metrics.proportions import wilson_interval
 
 
 def make_splits(train, test=None, *, cue=True, seed=0):
@@ -92,21 +93,6 @@ def test_association_ignores_absent_classes_and_is_nan_without_two_groups():
     found = values(make_splits([[90, 10], [0, 0], [10, 90]]))
     assert found["cramers_v"] == pytest.approx(0.8)
     assert values(make_splits([[5, 0], [7, 0]])).isna().all()
-
-
-@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
-def test_wilson_against_scipy(confidence):
-    successes, trials = np.array([0, 1, 5, 9, 10, 500]), np.array([10, 10, 10, 10, 10, 1000])
-    low, high = wilson_interval(successes, trials, confidence)
-    for i in range(len(trials)):
-        expected = binomtest(int(successes[i]), int(trials[i])).proportion_ci(confidence, method="wilson")
-        assert (low[i], high[i]) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-def test_wilson_without_trials():
-    low, high = wilson_interval(np.array([0]), np.array([0]))
-    assert np.isnan(low[0])
-    assert np.isnan(high[0])
 
 
 def test_counts_have_shares_of_the_class():

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fairkd.data import ImageSet, inject_bias
+from fairkd.data import ImageSet, inject_bias, load_dataset
 from fairkd.data.batches import BatchStream
 from fairkd.data.effects import EFFECTS
 from fairkd.data.lazy import LazyImages
@@ -131,3 +131,61 @@ def test_injection_stays_lazy_where_memory_is_short(tiny_splits, monkeypatch):
     for name, images in large.items():
         assert isinstance(images.images, LazyImages)
         assert (images.images[:] == getattr(small, name).images).all()
+
+
+@pytest.mark.parametrize("convert", [np.asarray, lambda images: images[:], lambda images: images[0:6]])
+def test_what_is_kept_is_gathered_once_and_when_it_is_first_asked_for(source, whole, convert):
+    calls = []
+
+    def grey(images, groups, keys):
+        calls.append(len(images))
+        return EFFECTS["grey"].change(images, groups, keys)
+
+    lazy = LazyImages(source, ROWS, groups=GROUPS, keys=ROWS, change=grey, keep=True)
+    part = lazy.subset(np.array([4, 1]))
+    assert (lazy.shape, len(lazy), lazy.on_disk, calls) == (whole.shape, 6, True, [])
+    assert (lazy[3] == whole[3]).all() and calls == [6]
+    assert (lazy[[5, 0]] == whole[[5, 0]]).all() and (lazy[..., 1] == whole[..., 1]).all()
+    assert np.shares_memory(convert(lazy), convert(lazy)) and calls == [6]
+    assert not np.shares_memory(np.array(lazy), np.asarray(lazy))
+    assert (part[:] == whole[[4, 1]]).all() and calls == [6, 2]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_arithmetic_and_comparisons_are_those_of_the_array(source, keep):
+    lazy = LazyImages(source, ROWS, groups=GROUPS, keys=ROWS, keep=keep)
+    whole = np.array(source[ROWS])
+    assert ((lazy == whole) == np.ones(whole.shape, dtype=bool)).all()
+    assert (lazy != lazy).sum() == 0
+    assert (lazy / 255 == whole / 255).all() and (255 - lazy == 255 - whole).all()
+    assert np.add.reduce(lazy, axis=0).tolist() == np.add.reduce(whole, axis=0).tolist()
+    assert np.mean(lazy) == lazy.mean() == whole.mean() and lazy.tobytes() == whole.tobytes()
+    assert (
+        lazy.astype(np.float32).dtype == np.float32
+        and not hasattr(lazy, "cuda")
+        and (lazy > 100).sum() == (whole > 100).sum()
+    )
+    with pytest.raises(TypeError):
+        lazy[0] = 0
+
+
+def test_loaded_images_stay_in_the_cache_file_until_they_are_asked_for(tmp_path, monkeypatch):
+    from PIL import Image
+
+    gathered = []
+    gather = LazyImages._gather
+    monkeypatch.setattr(
+        LazyImages, "_gather", lambda self, rows: gathered.append(len(rows)) or gather(self, rows)
+    )
+    for row in range(20):
+        file = tmp_path / "data" / "ab"[row % 2] / f"{row:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((16, 16, 3), row, dtype=np.uint8)).save(file)
+    splits = load_dataset("imagefolder", data_root=tmp_path / "data", image_size=16)
+    assert gathered == [] and splits.train.images.on_disk
+    names = sorted(str(file) for file in (tmp_path / "data").rglob("*.png"))
+    values = [int(name[-6:-4]) for name in names]
+    sets = [splits.train, splits.validation, splits.test]
+    for images in sets:
+        assert images.images[:, 0, 0, 0].tolist() == [values[unit] for unit in images.unit]
+    assert gathered == [len(images) for images in sets]

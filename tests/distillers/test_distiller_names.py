@@ -31,8 +31,8 @@ def test_the_list_names_every_distiller_with_its_source_and_options():
     assert sourced["source"].str.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}").all()
     assert (sourced["paper_weight"] > 0).all()
     options = {option for text in table["options"] for option in text.split(", ") if option}
-    weights = {"distiller", "distill_weight", "task_weight"}
-    assert options == set(Experiment.names(["distillation"])) - weights
+    common = {"distiller", "distill_weight", "task_weight", "teacher_outputs"}
+    assert options == set(Experiment.names(["distillation"])) - common
     for name in NAMES:
         check(name)
 

@@ -9,39 +9,12 @@ import pytest
 import torch
 from method_cases import ALL_MITIGATIONS, DISTILLERS
 from tiny_images import make_image_set
-from torch import Tensor, nn
-from training_cases import equal_states, make_trainer
+from training_cases import equal_states, make_trainer, tiny_network
 
 from fairkd.data.splits import Splits
 from fairkd.heads import fold_heads
-from fairkd.models import Network
 
 pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
-
-
-class Tiny(nn.Module):
-    """What fairkd needs of a timm network: one convolution, a pool and a classifier."""
-
-    def __init__(self, channels: int, seed: int) -> None:
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.convolution = nn.Conv2d(3, channels, 3, stride=2)
-            self.norm = nn.BatchNorm2d(channels)
-            self.fc = nn.Linear(channels, 3)
-
-    def forward_features(self, images: Tensor) -> Tensor:
-        return torch.relu(self.norm(self.convolution(images)))
-
-    def forward_head(self, hidden: Tensor, pre_logits: bool) -> Tensor:
-        return hidden.mean(dim=(2, 3))
-
-    def get_classifier(self) -> nn.Module:
-        return self.fc
-
-
-def tiny(channels: int, seed: int) -> Network:
-    return Network(Tiny(channels, seed), [0.5] * 3, [0.25] * 3)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +43,7 @@ def splits() -> Splits:
 def test_every_distiller_trains_with_every_mitigation(splits, distiller, mitigation):
     if distiller == "co_advise" and mitigation.startswith("domain_"):
         pytest.skip("refused: each adds heads, see test_recipes")
-    student, teachers = tiny(4, 1), [tiny(6, 2), tiny(6, 3), tiny(6, 4)]
+    student, teachers = tiny_network(4, 1), [tiny_network(6, seed) for seed in (2, 3, 4)]
     before = [{name: t.clone() for name, t in network.state_dict().items()} for network in teachers]
     first = {name: tensor.clone() for name, tensor in student.backbone.convolution.state_dict().items()}
     trainer = make_trainer(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from method_cases import context_of, mitigation_of, setup_of
+from torch import Tensor, nn
 
 from fairkd.data.splits import Splits
 from fairkd.distillers import Distiller, create_distiller
@@ -19,6 +20,31 @@ from fairkd.training import Step, Trainer, TrainingSettings, distill_step
 
 #: The training that is interrupted and continued: two steps an epoch, four epochs.
 INTERRUPTED: dict[str, Any] = {"mitigation": "gradient_reversal", "epochs": 4, "selection": "fairness"}
+
+
+class Tiny(nn.Module):
+    """What fairkd needs of a timm network: one convolution, a pool and a classifier."""
+
+    def __init__(self, channels: int, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.convolution = nn.Conv2d(3, channels, 3, stride=2)
+            self.norm = nn.BatchNorm2d(channels)
+            self.fc = nn.Linear(channels, 3)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.convolution(images)))
+
+    def forward_head(self, hidden: Tensor, pre_logits: bool) -> Tensor:
+        return hidden.mean(dim=(2, 3))
+
+    def get_classifier(self) -> nn.Module:
+        return self.fc
+
+
+def tiny_network(channels: int, seed: int) -> Network:
+    return Network(Tiny(channels, seed), [0.5] * 3, [0.25] * 3)
 
 
 def make_network(seed: int = 1, name: str = "resnet8_cifar") -> Network:

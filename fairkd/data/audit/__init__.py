@@ -12,7 +12,6 @@ from fairkd.data.audit.counts import (
     attribute_association,
     attribute_counts,
     class_by_group,
-    wilson_interval,
 )
 from fairkd.data.audit.duplicates import find_duplicates, hash_splits
 from fairkd.data.audit.images import image_statistics, odd_images
@@ -30,7 +29,6 @@ __all__ = [
     "find_label_noise",
     "group_predictability",
     "image_statistics",
-    "wilson_interval",
 ]
 
 _SHOWN = 10

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fairkd.data.splits import ImageSet, Splits
+from fairkd.metrics.proportions import wilson_interval
 
 
 def class_by_group(splits: Splits, confidence: float) -> pd.DataFrame:
@@ -71,33 +72,6 @@ def attribute_association(splits: Splits) -> pd.DataFrame:
         pd.DataFrame(_associations(splits, name)).assign(attribute=name) for name in attribute_names(splits)
     ]
     return pd.concat(tables, ignore_index=True)[["attribute", "split", "statistic", "value", "n"]]
-
-
-def wilson_interval(
-    successes: np.ndarray, trials: np.ndarray, confidence: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return Wilson's score interval of a proportion (Wilson 1927, doi 10.1080/01621459.1927.10502953).
-
-    ``(p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)``
-
-    Args:
-        successes: ``(k,)``, each in [0, trials].
-        trials: ``(k,)``, at least 0.
-        confidence: coverage, (0, 1).
-
-    Returns:
-        Lower and upper limits ``(k,)``, in [0, 1]; NaN where there are no trials.
-    """
-    from scipy.special import ndtri
-
-    z = ndtri(0.5 + confidence / 2)
-    n = np.where(np.asarray(trials) > 0, trials, np.nan)
-    p = successes / n
-    centre = p + z**2 / (2 * n)
-    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    low, high = (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
-    # The limits at 0 and at n successes are exactly 0 and 1; rounding errors are not.
-    return np.where(p == 0, 0.0, low), np.where(p == 1, 1.0, high)
 
 
 def _with_shares(counts: pd.DataFrame, totals: np.ndarray, confidence: float) -> pd.DataFrame:

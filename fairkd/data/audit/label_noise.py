@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fairkd.data.audit.counts import wilson_interval
 from fairkd.data.audit.images import group_of
 from fairkd.data.audit.probe import Features, draw_rows, fitted_probe, inputs_of
 from fairkd.data.splits import Splits
+from fairkd.metrics.proportions import wilson_interval
 
 NOISE_ROWS = 2000
 FOLDS = 5

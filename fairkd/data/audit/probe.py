@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fairkd.data.audit.counts import attribute_codes, attribute_names, wilson_interval
+from fairkd.data.audit.counts import attribute_codes, attribute_names
 from fairkd.data.splits import Splits
 from fairkd.errors import DataError, FairkdWarning
+from fairkd.metrics.proportions import wilson_interval
 
 PROBE_ROWS = 2000
 PROBE_SIZE = 8

@@ -33,13 +33,14 @@ _HOMES = {
     "train_students": "recipes",
     "train_teacher": "recipes",
 }
-_MODULES = ("data", "losses", "metrics", "mitigation", "plots", "training", "widgets")
+_MODULES = ("analysis", "data", "export", "losses", "metrics", "mitigation", "plots", "training", "widgets")
 
 __all__ = [
     "Experiment",
     "Predictions",
     "TrainedModel",
     "__version__",
+    "analysis",
     "audit",
     "check_experiment",
     "compare",
@@ -48,6 +49,7 @@ __all__ = [
     "data_card",
     "distill_student",
     "evaluate",
+    "export",
     "findings",
     "list_datasets",
     "list_distillers",
@@ -67,7 +69,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from fairkd import data, losses, metrics, mitigation, plots, training, widgets
+    from fairkd import analysis, data, export, losses, metrics, mitigation, plots, training, widgets
     from fairkd.config import Experiment
     from fairkd.data import list_datasets, load_dataset
     from fairkd.data.audit import audit

@@ -8,10 +8,12 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fairkd.config import Experiment
 from fairkd.errors import ParameterError
+
+if TYPE_CHECKING:
+    from fairkd.config import Experiment
 
 _PATHS = ("data_root", "cache_dir", "teacher_weights", "student_weights", "output_dir")
 
@@ -22,6 +24,8 @@ def read_experiment(pairs: Sequence[str], file: Path | None) -> Experiment:
     Raises:
         ParameterError: the file is not a mapping, or a parameter is unknown or out of range.
     """
+    from fairkd.config import Experiment
+
     values = {} if file is None else _read_yaml(file)
     for pair in pairs:
         name, _, text = pair.partition("=")
@@ -34,6 +38,8 @@ def read_experiment(pairs: Sequence[str], file: Path | None) -> Experiment:
 
 def parse_value(name: str, text: str) -> Any:
     """Turn a word into the value of parameter ``name``: text stays text, ``none`` is ``None``."""
+    from fairkd.config import Experiment
+
     annotation = Experiment.model_fields[name].annotation if name in Experiment.model_fields else str
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     kinds = typing.get_args(annotation) if union else (annotation,)

@@ -1,4 +1,4 @@
-"""The command line: ``fairkd run | compare | report | datasets | doctor``.
+"""The command line: ``fairkd run | compare | export | report | datasets | doctor``.
 
 Only what parses arguments is imported here, so that ``--help`` and mistakes are answered at once.
 """
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from fairkd.arguments import join_pairs, read_experiment
-from fairkd.config import Experiment, resolve_path
 from fairkd.errors import ArtifactError, FairkdError, ParameterError
 from fairkd.reproducibility import version_of
 
 if TYPE_CHECKING:
+    from fairkd.config import Experiment
     from fairkd.pipeline import RunResult
 
 _TABLE_METRICS = ("accuracy", "worst_group_accuracy", "recall_gap")
@@ -86,10 +86,17 @@ def run(
         Path | None,
         typer.Option("--notebooks", metavar="FOLDER", help="Use your own copies of the notebooks."),
     ] = None,
+    chapters: Annotated[
+        list[str] | None, typer.Option("--with", metavar="CHAPTER", help="Add an optional chapter: edge.")
+    ] = None,
 ) -> None:
     """Run the notebooks that are not yet done, in order, and write the report."""
     experiment = read_experiment(parameters or [], params)
-    result = _run(experiment, notebooks=notebooks, start=start, force=force, dry_run=dry_run)
+    from fairkd.pipeline import steps_with
+
+    options = {"notebooks": notebooks, "start": start, "force": force, "dry_run": dry_run}
+    command = " ".join([experiment.command, *(f"--with {name}" for name in chapters or ())])
+    result = _run(experiment, steps=steps_with(chapters or ()), command=command, **options)
     if not dry_run:
         _print_headline(result.folder)
         _print(f"report: {result.report}")
@@ -129,6 +136,7 @@ def compare(
     if experiment.run_name is None:
         experiment = experiment.replace(run_name=f"methods-{experiment.run}")
     from fairkd.comparison import list_methods
+    from fairkd.display import show_methods
     from fairkd.pipeline import COMPARISON
 
     methods = list_methods(experiment)
@@ -138,19 +146,53 @@ def compare(
         for method in methods:
             _print(f"{method.name}: {experiment.seeds} seeds")
     else:
-        _print_methods(result.folder)
+        show_methods(_out, result.folder)
         _print(f"report: {result.report}")
 
 
 @app.command()
-def report(
+def export(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its folder.")],
+    format_name: Annotated[
+        str, typer.Option("--format", help="onnx, onnx-int8, onnx-int8-dynamic or pt2.")
+    ] = "onnx",
+    model: Annotated[
+        str, typer.Option(help="teacher, student_scratch, student_kd or student_fair.")
+    ] = "student_fair",
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the files go; default: export/ in the run's folder."),
+    ] = None,
     output_dir: Annotated[str, typer.Option(help="Where runs are.")] = "outputs",
 ) -> None:
-    """Write report.html again from a run's executed notebooks."""
+    """Write a run's model as a file for deployment, audit that file, and write its model card."""
+    from fairkd.export import describe_export, export_run
+
+    folder = _run_folder(run_name, output_dir)
+    made = export_run(folder, model=model, format_name=format_name, output=output)
+    for sentence in describe_export(made.audit):
+        _print(sentence)
+    _print(f"file: {made.path} ({made.path.stat().st_size / 1e6:.2f} MB)")
+    _print(f"card: {made.card_path}")
+
+
+@app.command()
+def report(
+    run_name: Annotated[str | None, typer.Argument(metavar="RUN", help="A run's name or folder.")] = None,
+    output_dir: Annotated[str, typer.Option(help="Where runs are.")] = "outputs",
+    predictions: Annotated[Path | None, typer.Option(metavar="FILE", help="A table of predictions.")] = None,
+) -> None:
+    """Write report.html again from a run's executed notebooks, or a report on predictions made elsewhere."""
+    if predictions is not None and run_name is None:
+        from fairkd.report.predictions_report import write_predictions_report
+
+        _print(f"report: {write_predictions_report(predictions)}")
+        return
+    if run_name is None or predictions is not None:
+        raise ParameterError("report needs a run's name or --predictions FILE, one of them")
     from fairkd.report import write_report
 
-    _print(f"report: {write_report(_run_folder(run_name, resolve_path(output_dir)))}")
+    _print(f"report: {write_report(_run_folder(run_name, output_dir))}")
 
 
 @app.command()
@@ -221,7 +263,10 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _run_folder(run_name: str, outputs: Path) -> Path:
+def _run_folder(run_name: str, output_dir: str) -> Path:
+    from fairkd.config import resolve_path
+
+    outputs = resolve_path(output_dir)
     for folder in (outputs / run_name, Path(run_name)):
         if folder.is_dir():
             return folder.absolute()
@@ -239,21 +284,6 @@ def _print_headline(folder: Path) -> None:
     for row, label in enumerate(headline.labels):
         cells = [column.cells[row] for column in headline.columns]
         shown.add_row(escape(label), *(f"{cell.text}\n[dim]{escape(cell.interval)}[/]" for cell in cells))
-    _out.print(shown)
-
-
-def _print_methods(folder: Path) -> None:
-    import pandas as pd
-
-    from fairkd.comparison import methods_table, summarize_methods
-
-    table = methods_table(summarize_methods(pd.read_csv(folder / "methods.csv")))
-    columns = ["accuracy", "mean recall gap", "Δ mean recall gap"]
-    shown = Table(
-        Column("method", overflow="fold"), *(Column(name, no_wrap=True) for name in columns), box=None
-    )
-    for method, cells in table[columns].iterrows():
-        shown.add_row(escape(str(method)), *(escape(cell) for cell in cells))
     _out.print(shown)
 
 

@@ -44,7 +44,9 @@ class Experiment(Parameters):
                 f"run_name={self.run_name!r} cannot name a folder: use up to 120 letters, digits, '.', '_', '-'"
             )
 
-    @field_validator("adversary_weights", "co_teachers", "distillers", "mitigations", mode="before")
+    @field_validator(
+        "adversary_weights", "co_teachers", "distillers", "mitigations", "temperatures", mode="before"
+    )
     @classmethod
     def _read_list(cls, value: Any) -> Any:
         """Command lines and papermill pass ``[0.1, 3]`` as text."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Column, Table
 
 from fairkd.pipeline import Event
 
@@ -134,3 +136,19 @@ def _duration(seconds: float) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def show_methods(console: Console, folder: Path) -> None:
+    """Print the table of a comparison of methods."""
+    import pandas as pd
+
+    from fairkd.comparison import methods_table, summarize_methods
+
+    table = methods_table(summarize_methods(pd.read_csv(folder / "methods.csv")))
+    columns = ["accuracy", "mean recall gap", "Δ mean recall gap"]
+    shown = Table(
+        Column("method", overflow="fold"), *(Column(name, no_wrap=True) for name in columns), box=None
+    )
+    for method, cells in table[columns].iterrows():
+        shown.add_row(escape(str(method)), *(escape(cell) for cell in cells))
+    console.print(shown)

@@ -8,17 +8,18 @@ there are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fairkd.errors import ParameterError
+from fairkd.frames import from_frames
 from fairkd.metrics import METRICS, measurement
-from fairkd.metrics.bootstrap import interval, paired_interval
 from fairkd.metrics.encoding import warn_empty_cells
+from fairkd.metrics.intervals import interval, paired_interval
+from fairkd.metrics.measurement import BootstrapOptions
+from fairkd.metrics.proportions import wilson_interval
 from fairkd.predictions import Predictions, align
 
 #: With fewer samples than this in a cell, :func:`findings` says so.
@@ -33,7 +34,7 @@ _COMPARISON_COLUMNS = [
 
 
 def evaluate(
-    predictions: Predictions,
+    predictions: Predictions | pd.DataFrame,
     *,
     model: str = "model",
     run: str = "",
@@ -45,7 +46,8 @@ def evaluate(
     """Compute every metric of one model, with intervals.
 
     Args:
-        predictions: the model's predictions on one split.
+        predictions: the model's predictions on one split; or a table of any tool's, with the columns that
+            :mod:`fairkd.frames` describes: ``label``, ``group``, ``prediction`` or ``prob_<class>``.
         model: the model's name in the table.
         run: the run's name in the table.
         seed: the training seed, for the table.
@@ -63,14 +65,14 @@ def evaluate(
         effect.
 
     Raises:
-        DataError: no samples.
+        DataError: no samples, or a malformed table.
         ParameterError: ``replicates`` or ``confidence`` out of range.
 
     Warns:
         FairkdWarning: naming the empty class x group cells.
     """
-    options = _Options(replicates, confidence, bootstrap_seed)
-    predictions = align({model: predictions})[model]
+    options = BootstrapOptions(replicates, confidence, bootstrap_seed)
+    predictions = align(from_frames({model: predictions}))[model]
     _warn(predictions)
     table = _evaluation(predictions, model, options)
     seeds = pd.array([seed] * len(table), dtype="Int64")
@@ -78,7 +80,7 @@ def evaluate(
 
 
 def compare(
-    models: Mapping[str, Predictions],
+    models: Mapping[str, Predictions | pd.DataFrame],
     *,
     baseline: str | None = None,
     replicates: int = 2000,
@@ -91,7 +93,8 @@ def compare(
     inflation* of the student.
 
     Args:
-        models: predictions by name; all on the same samples, in any order.
+        models: predictions, or tables as :func:`evaluate` takes them, by name; all on the same samples, in
+            any order.
         baseline: the model that the others are compared with; default: the first.
         replicates: as :func:`evaluate`.
         confidence: as :func:`evaluate`.
@@ -105,20 +108,20 @@ def compare(
         ``supported`` whether the interval excludes 0.
 
     Raises:
-        DataError: the models do not cover the same samples; says what differs.
+        DataError: a malformed table, or models that do not cover the same samples; says what differs.
         ParameterError: fewer than two models, an unknown baseline, or an option out of range.
 
     Warns:
         FairkdWarning: naming the empty class x group cells.
     """
-    options = _Options(replicates, confidence, bootstrap_seed)
+    options = BootstrapOptions(replicates, confidence, bootstrap_seed)
     baseline = next(iter(models), "") if baseline is None else baseline
     if baseline not in models or len(models) < 2:
         raise ParameterError(
             f"compare needs at least two models and a baseline among them; got the baseline {baseline!r} "
             f"and the models {', '.join(models) or 'none'}"
         )
-    aligned = align(models)
+    aligned = align(from_frames(models))
     _warn(aligned[baseline])
     pairs = [(name, baseline) for name in models if name != baseline]
     return pd.concat([_comparison(aligned, *pair, options) for pair in pairs], ignore_index=True)
@@ -154,7 +157,7 @@ def summarize(
     Warns:
         FairkdWarning: naming the empty class x group cells.
     """
-    options = _Options(replicates, confidence, bootstrap_seed)
+    options = BootstrapOptions(replicates, confidence, bootstrap_seed)
     unknown = [name for pair in comparisons for name in pair if name not in models]
     if unknown:
         raise ParameterError(f"comparisons name {unknown[0]!r}; the models are {', '.join(models)}")
@@ -223,39 +226,25 @@ def missing_groups(table: pd.DataFrame) -> list[str]:
     return [f"{missing:,} of {counted:,} samples have no group: what compares groups leaves them out."]
 
 
-@dataclass(frozen=True)
-class _Options:
-    replicates: int
-    confidence: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.replicates < 1:
-            raise ParameterError(f"replicates={self.replicates} is not allowed: at least 1")
-        if not 0 < self.confidence < 1:
-            raise ParameterError(f"confidence={self.confidence} is not allowed: between 0 and 1")
-
-
-def _evaluation(predictions: Predictions, model: str, options: _Options) -> pd.DataFrame:
+def _evaluation(predictions: Predictions, model: str, options: BootstrapOptions) -> pd.DataFrame:
     values = measurement.values(predictions)
     (resampled,) = measurement.resample([predictions], options.replicates, options.seed)
     low, high = interval(resampled.values, options.confidence)
-    # Wilson's limits for n of n and for 0 of n successes: the only ones that the bootstrap cannot give.
+    # For n of n and for 0 of n successes, the only proportions whose limits the bootstrap cannot give.
     trials = measurement.trials(predictions)
-    z = NormalDist().inv_cdf(0.5 + options.confidence / 2)
-    reach = trials / (trials + z**2)
+    wilson_low, wilson_high = wilson_interval(values * trials, trials, options.confidence)
     is_proportion = ~np.isnan(trials)
     return measurement.layout(predictions).assign(
         model=model,
         value=values,
-        low=np.where(is_proportion & (values == 1), reach, low),
-        high=np.where(is_proportion & (values == 0), 1 - reach, high),
+        low=np.where(is_proportion & (values == 1), wilson_low, low),
+        high=np.where(is_proportion & (values == 0), wilson_high, high),
         noise_floor=resampled.floor,
     )
 
 
 def _comparison(
-    models: Mapping[str, Predictions], model: str, baseline: str, options: _Options
+    models: Mapping[str, Predictions], model: str, baseline: str, options: BootstrapOptions
 ) -> pd.DataFrame:
     pair = models[model], models[baseline]
     value, baseline_value = (measurement.values(one) for one in pair)
@@ -289,7 +278,10 @@ def _sentence(row: Mapping[str, Any]) -> str:
     title, pair = METRICS[row["metric"]].title, f"{row['model']} and {row['baseline']}"
     if np.isnan(row["value"]):
         return f"The {title} of {pair} cannot be compared: it is undefined on these samples."
-    low, high = (f"{row[limit]:.3f}".replace("-", "−") for limit in ("low", "high"))
+    if row["value"] == row["low"] == row["high"] == 0:
+        return f"The {title} of {row['model']} is the same as that of {row['baseline']}."
+    # Rounded first, and without a sign on zero: never "−0.000".
+    low, high = (f"{round(row[limit], 3) + 0.0:.3f}".replace("-", "−") for limit in ("low", "high"))
     relation = f"{abs(row['value']):.3f} {'above' if row['value'] > 0 else 'below'} that of {row['baseline']}"
     if abs(row["value"]) < 0.0005:
         relation = f"that of {row['baseline']} to three decimals"

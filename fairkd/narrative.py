@@ -26,7 +26,8 @@ def say(*sentences: str) -> None:
     """Display sentences in a notebook, each on its own line; text from data is shown literally."""
     from IPython.display import Markdown, display
 
-    display(Markdown("\n".join(f"- {_literal(sentence)}" for sentence in sentences)))
+    if sentences:
+        display(Markdown("\n".join(f"- {_literal(sentence)}" for sentence in sentences)))
 
 
 def define(metrics: Iterable[str]) -> list[str]:
@@ -40,6 +41,8 @@ def define(metrics: Iterable[str]) -> list[str]:
 def describe_noise(evaluation: pd.DataFrame, metric: str = "recall_gap") -> list[str]:
     """Say what each model's disparity would be from sampling alone, if it treated the groups alike."""
     rows = evaluation[(evaluation["metric"] == metric) & (evaluation["class"] == "all")]
+    if rows["value"].isna().all():
+        return [f"The {METRICS[metric].title} is undefined on these samples: no two groups to compare."]
     return [
         f"{row['model']}: {METRICS[metric].title} {row['value']:.3f}; sampling alone would give about "
         f"{row['noise_floor']:.3f} to a model of the same accuracy that treats the groups alike."
@@ -222,7 +225,10 @@ def conclude(inflation: pd.DataFrame, reduction: pd.DataFrame, disparity: str = 
     for words, table, metric in questions:
         rows = table[(table["class"] == "all") & (table["group"] == "all") & (table["metric"] == metric)]
         row = rows.iloc[0]
-        sentences.append(f"{words[_outcome(row)]}: {_difference(row)}.")
+        undefined = f"the {METRICS[metric].title} is undefined on these samples"
+        sentences.append(
+            f"{words[_outcome(row)]}: {undefined if np.isnan(row['value']) else _difference(row)}."
+        )
     return sentences
 
 
@@ -272,11 +278,16 @@ def _outcome(row: Mapping[str, Any]) -> int:
 
 
 def _difference(row: Mapping[str, Any]) -> str:
-    difference, low, high = (f"{row[name]:+.3f}".replace("-", "−") for name in ("value", "low", "high"))
+    difference, low, high = (signed(row[name]) for name in ("value", "low", "high"))
     return (
         f"{METRICS[row['metric']].title} {row['baseline_value']:.3f} to {row['model_value']:.3f}, paired difference "
         f"{difference} ({100 * row['confidence']:g} % interval {low} to {high})"
     )
+
+
+def signed(value: float) -> str:
+    """Write a number with its sign in three decimals; what rounds to zero has none."""
+    return f"{value:+.3f}".replace("-", "−") if round(value, 3) else "0.000"
 
 
 def _source(source: str) -> str:

@@ -73,8 +73,10 @@ class Parameters(BaseModel):
     )
     seed: int = _field("data", 0, "seed of split, initial weights and batch order, [0, 2^31)", ge=0, lt=2**31)
 
-    augmentation: Literal["auto", "none", "crop", "crop+flip"] = _field(
-        "training", "auto", "training augmentation; auto: the data set's own"
+    augmentation: str = _field(
+        "training",
+        "auto",
+        "training augmentation: resize, crop, flip, tint, erase joined by '+', or none; auto: the data set's own",
     )
     batch_size: int = _field("training", 64, "images a step, [2, 65536]", ge=2, le=65536)
     optimizer: Literal["adamw", "sgd"] = _field("training", "adamw", "optimiser")
@@ -95,6 +97,20 @@ class Parameters(BaseModel):
     )
     selection_tolerance: float = _field(
         "training", 0.01, "accuracy that selection='fairness' may give up, [0, 1]", ge=0, le=1
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = _field(
+        "training", "auto", "number format of the networks in training; auto: the fastest, as measured here"
+    )
+    compile: bool = _field("training", False, "compile the network with torch.compile before training")
+    micro_batch: int | None = _field(
+        "training",
+        None,
+        "images computed at once; a step sums up so many parts, [2, 65536]; None: all",
+        ge=2,
+        le=65536,
+    )
+    ema_decay: float = _field(
+        "training", 0.0, "decay a step of the moving average of the weights, [0, 1); 0: none", ge=0, lt=1
     )
 
     teacher: str = _field("teacher", "resnet10t", "teacher network, any timm name")
@@ -140,6 +156,9 @@ class Parameters(BaseModel):
     teacher_calibration: Literal["none", "global", "group"] = _field(
         "distillation", "none", "temperature scaling of the teachers' logits, fitted on validation data"
     )
+    teacher_outputs: Literal["float32", "float16"] = _field(
+        "distillation", "float32", "format in which the teachers' outputs are kept; float16 halves the cache"
+    )
     distill_weight: float = _field(
         "distillation", 0.9, "weight of the distillation loss, [0, 1e6]", ge=0, le=1e6
     )
@@ -157,6 +176,11 @@ class Parameters(BaseModel):
         "evaluation",
         (1.0, 30.0),
         "further weights of the trade-off curve, each [0, 1000]; [] for none",
+    )
+    temperatures: tuple[Annotated[float, Field(gt=0, le=100)], ...] = _field(
+        "evaluation",
+        (1.0, 10.0),
+        "further temperatures of the temperature study, each (0, 100]; [] for none",
     )
     adversary_input: Literal["features", "logits"] = _field(
         "mitigation", "features", "what the adversary reads"
@@ -199,3 +223,6 @@ class Parameters(BaseModel):
     run_name: str | None = _field("run", None, "folder under output_dir; None: made from the parameters")
     output_dir: str = _field("run", "outputs", "where runs and artefacts go; relative to the project's root")
     device: str = _field("run", "auto", "auto, cpu, cuda, cuda:N or mps")
+    teacher_cache_gb: float = _field(
+        "run", 5.0, "10^9 bytes of teachers' outputs kept under output_dir, [0, 10^6]; 0: none", ge=0, le=1e6
+    )

@@ -40,6 +40,8 @@ STEPS = (
     Step("03_adversarial_distillation"),
     Step("04_fairness_analysis", outputs=("metrics.json", "predictions.parquet")),
 )
+#: Chapters that ``fairkd run --with`` adds to the main job.
+OPTIONAL_STEPS = {"edge": Step("06_edge_deployment", outputs=("exports.json",))}
 #: What ``fairkd compare`` executes.
 COMPARISON = (Step("05_method_comparison", outputs=("methods.csv",)),)
 REPORT = "report.html"
@@ -84,6 +86,18 @@ class _Job:
     source: Path
     parameters: dict[str, Any]
     key: str
+
+
+def steps_with(chapters: Sequence[str]) -> tuple[Step, ...]:
+    """Return the main job's steps and the optional ``chapters``.
+
+    Raises:
+        ParameterError: there is no such chapter.
+    """
+    for name in chapters:
+        if name not in OPTIONAL_STEPS:
+            raise ParameterError(f"--with {name!r} names no chapter; allowed: {', '.join(OPTIONAL_STEPS)}")
+    return (*STEPS, *(step for name, step in OPTIONAL_STEPS.items() if name in chapters))
 
 
 def notebooks_folder() -> Path:
@@ -219,6 +233,10 @@ def _execute(
     if done < len(jobs):
         # The old report would describe a run that no longer is.
         (folder / REPORT).unlink(missing_ok=True)
+        for step in OPTIONAL_STEPS.values():
+            # So would a chapter of an earlier run that this one leaves out.
+            if step not in [job.step for job in jobs]:
+                (folder / step.notebook).unlink(missing_ok=True)
         write_json(folder / "experiment.json", _description(experiment, command, data))
     keep = [job.step.name for job in jobs[:done]]
     with Status(folder, command, keep) as status:

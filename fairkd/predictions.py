@@ -25,7 +25,8 @@ class Predictions:
     that show the same source item, for example one scan in two tints, share it: intervals resample units),
     ``split``, the categoricals ``label``, ``group`` and ``prediction``, and ``probability_0`` to
     ``probability_<classes-1>`` in the order of the label's categories, which are the prediction's too. The
-    group is NaN where it is not known; every other column is complete.
+    group is NaN where it is not known; every other column is complete. A model that only decides has no
+    probability column at all: what needs one is then NaN or refused.
 
     Raises:
         DataError: a column is missing, not categorical, or has missing values; or a probability is not
@@ -47,6 +48,8 @@ class Predictions:
                 raise DataError(f"predictions: the column {name} has type {kind}; allowed: categorical")
         if list(self.frame["prediction"].cat.categories) != list(self.frame["label"].cat.categories):
             raise DataError("predictions: the columns label and prediction need the same categories")
+        if not self.has_probabilities:
+            return
         _require(self.frame, self._probability_names)
         diverged = self.frame["index"][~np.isfinite(self.probabilities).all(axis=1)]
         if len(diverged):
@@ -131,8 +134,19 @@ class Predictions:
         return np.asarray(self.frame["unit"])
 
     @property
+    def has_probabilities(self) -> bool:
+        """Whether the model gives probabilities, or only decides."""
+        return any(name in self.frame for name in self._probability_names)
+
+    @property
     def probabilities(self) -> np.ndarray:
-        """Class probabilities ``(n, classes)``."""
+        """Class probabilities ``(n, classes)``.
+
+        Raises:
+            DataError: the model only decides.
+        """
+        if not self.has_probabilities:
+            raise DataError("these predictions hold no probabilities, which is what this needs")
         return np.asarray(self.frame[self._probability_names])
 
     def to_parquet(self, path: Path) -> None:

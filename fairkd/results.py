@@ -80,6 +80,13 @@ def run_findings(predictions: Mapping[str, Predictions], experiment: Experiment)
     return [*(sentence.replace("**", "") for sentence in conclude(*tables)), *missing_groups(tables[0])]
 
 
+def save_exemplars(experiment: Experiment, table: pd.DataFrame) -> Path:
+    """Write the samples on which students contradict their teacher to ``exemplars.csv``, and return its path."""
+    path = experiment.run_folder / "exemplars.csv"
+    write_atomic(path, lambda temporary: table.to_csv(temporary, index=False))
+    return path
+
+
 def efficiency(models: Mapping[str, TrainedModel], splits: Splits) -> pd.DataFrame:
     """Return a row a model: parameters, MACs, file size, latency, throughput, and the device of the times."""
     size = min(splits.image_size)

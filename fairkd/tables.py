@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairkd.data.audit import wilson_interval
-from fairkd.errors import DataError
 from fairkd.evaluation import evaluate
 from fairkd.metrics import METRICS
-from fairkd.metrics.calibration import reliability_bins
 from fairkd.predictions import Predictions
 
+#: What stands for a verdict of :func:`fairkd.analysis.inflation` in a table.
+SYMBOLS = {"larger": "▲", "smaller": "▼", "not settled": "○", "too few samples": "✕", "undefined": "✕"}
 HEADLINE = ("accuracy", "worst_group_accuracy", "recall_gap", "recall_gap_max", "equalized_odds_difference")
 
 
@@ -58,24 +57,40 @@ def accuracy_and_disparity(table: pd.DataFrame, disparity: str = "recall_gap") -
     return pd.DataFrame(flat).loc[list(dict.fromkeys(rows["model"]))].reset_index()
 
 
-def reliability_by_group(predictions: Predictions, bins: int = 10) -> pd.DataFrame:
-    """Return the bins of a reliability diagram for each group, with Wilson's interval of the accuracy.
+def overview(evaluation: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a metric: n, each model's ``value (low–high)``, and each difference with its verdict's symbol.
+
+    Args:
+        evaluation: :func:`evaluate_models`'s rows.
+        changes: :func:`fairkd.analysis.inflation`'s rows.
 
     Returns:
-        Tidy rows ``group, confidence, accuracy, accuracy_low, accuracy_high, n``, empty bins left out.
+        Text; the columns of differences are named ``model − baseline``, their symbols are those of :data:`SYMBOLS`.
     """
-    parts = []
-    for code, name in enumerate(predictions.group_names):
-        rows = predictions.groups == code
-        if rows.any():
-            table = reliability_bins(predictions.labels[rows], predictions.probabilities[rows], bins=bins)
-            parts.append(table[table["n"] > 0].assign(group=name))
-    if not parts:
-        raise DataError("reliability_by_group: no sample has a group")
-    table = pd.concat(parts, ignore_index=True)
-    n = table["n"].to_numpy()
-    low, high = wilson_interval(np.rint(table["accuracy"].to_numpy() * n), n)
-    return table.drop(columns=["low", "high"]).assign(accuracy_low=low, accuracy_high=high)
+    metrics = list(METRICS)
+    wide = headline(evaluation, metrics).T
+    sizes = overall(evaluation, metrics).drop_duplicates("metric").set_index("metric")["n"]
+    wide.insert(0, "n", [f"{sizes[name]:,}" for name in metrics if name in sizes])
+    rows = changes[changes["level"] == "overall"]
+    for (model, baseline), pair in rows.groupby(["model", "baseline"], sort=False):
+        by_metric = pair.set_index("metric")
+        wide[f"{model} − {baseline}"] = [
+            _change(by_metric.loc[name]) for name in metrics if name in by_metric.index
+        ]
+    arrows = {"higher": " ↑", "lower": " ↓", "": ""}
+    return wide.rename(
+        index={METRICS[name].title: METRICS[name].title + arrows[METRICS[name].better] for name in metrics}
+    )
+
+
+def _change(row: pd.Series) -> str:
+    symbol = SYMBOLS[row["verdict"]]
+    if row["value"] == row["low"] == row["high"] == 0:
+        return "= 0"
+    if row["verdict"] in ("too few samples", "undefined"):
+        return f"{symbol} {row['verdict']}"
+    rounded = round(row["value"], 3)
+    return f"{symbol} " + (f"{rounded:+.3f}".replace("-", "−") if rounded else "0.000")
 
 
 def _estimate(value: float, low: float, high: float) -> str:

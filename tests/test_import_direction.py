@@ -21,20 +21,35 @@ LEVELS = {
     0: {"config", "errors", "parameters", "progress", "reproducibility", "store"},
     1: {
         *("cifar_models", "data", "efficiency", "heads", "losses", "metrics", "mitigation", "models"),
-        "predictions",
+        *("frames", "predictions"),
     },
     2: {"distillers", "inference", "soft_labels", "teachers", "training"},
-    3: {"evaluation", "narrative", "narrative_data", "plots", "recipes", "results", "tables"},
+    3: {
+        *("analysis", "evaluation", "narrative", "narrative_analysis", "narrative_data"),
+        *("narrative_saliency", "narrative_temperature", "plots", "recipes", "results", "tables"),
+        "tables_analysis",
+    },
     4: {
-        *("arguments", "comparison", "display", "doctor", "execute", "pipeline", "report", "run_state"),
-        *("sweep", "widgets"),
+        *("arguments", "comparison", "display", "doctor", "execute", "export", "pipeline", "report"),
+        *("run_state", "sweep", "widgets"),
     },
     5: {"__main__", "cli"},
 }
 LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}
 OPTIONAL = (
-    *("IPython", "anywidget", "fairlearn", "ipykernel", "ipywidgets", "jupyterlab", "nbclient", "nbconvert"),
-    *("nbformat", "onnx", "optuna", "papermill", "plotly", "ray", "rich", "typer"),
+    *(
+        "IPython",
+        "anywidget",
+        "captum",
+        "fairlearn",
+        "ipykernel",
+        "ipywidgets",
+        "jupyterlab",
+        "nbclient",
+        "nbconvert",
+    ),
+    *("nbformat", "onnx", "onnxruntime", "onnxscript", "optuna", "papermill", "plotly", "ray", "rich"),
+    "typer",
 )
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from fairkd.config import Experiment
 from fairkd.data.splits import ImageSet
 from fairkd.distillers import list_distillers
-from fairkd.errors import ArtifactError, DataError, ParameterError
+from fairkd.errors import ArtifactError, DataError, FairkdWarning, ParameterError
 from fairkd.inference import predict
 from fairkd.models import create_model
 from fairkd.recipes import (
@@ -107,6 +107,10 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
             "selection": "last",
             "selection_tolerance": 0.5,
             "stem": "small",
+            "precision": "bfloat16",
+            "compile": True,
+            "micro_batch": 5,
+            "ema_decay": 0.5,
         },
     ),
     (
@@ -137,6 +141,7 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
             "teacher_calibration": "group",
             "distill_weight": 9,
             "task_weight": 9,
+            "teacher_outputs": "float16",
         },
     ),
     (
@@ -186,6 +191,7 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
             "skew": 0.7,
             "image_size": 64,
             "adversary_weights": [9],
+            "temperatures": [9],
             "distillers": ["rkd"],
             "mitigations": ["laftr"],
             "every_pair": True,
@@ -194,6 +200,7 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
             "confidence": 0.5,
             "run_name": "other",
             "device": "cpu",
+            "teacher_cache_gb": 0,
         },
     ),
 ]
@@ -230,12 +237,16 @@ ADVERSARY = ["adversary_weight", "adversary_learning_rate", "adversary_hidden", 
 #: Methods, parameters that they read, and parameters that they do not.
 READ: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ({"distiller": "rkd"}, ["distill_from", "distill_weight"], ["temperature", "dkd_beta", "co_teachers"]),
-    ({"distiller": "mfd"}, ["task_weight"], ["temperature", "distill_from"]),
+    ({"distiller": "mfd"}, ["task_weight", "teacher_outputs"], ["temperature", "distill_from"]),
     ({"distiller": "dkd"}, ["dkd_beta", "temperature", "logit_standardization"], ["co_teachers"]),
     ({"distiller": "kd+rkd"}, ["temperature", "distill_from"], ["dkd_beta"]),
     ({"distiller": "co_advise"}, ["co_teachers", "teacher_calibration"], ["temperature", "ensemble_weights"]),
     ({"distiller": "ensemble"}, ["co_teachers", "ensemble_weights", "temperature"], ["dkd_beta"]),
-    ({"distiller": "none"}, [], ["temperature", "distill_weight", "task_weight", "co_teachers"]),
+    (
+        {"distiller": "none"},
+        [],
+        ["temperature", "distill_weight", "task_weight", "co_teachers", "teacher_outputs"],
+    ),
     ({"mitigation": "reweighting"}, [], [*ADVERSARY, "dro_step_size", "critic_published"]),
     ({"mitigation": "group_dro"}, ["dro_step_size"], ADVERSARY),
     ({"mitigation": "laftr"}, ADVERSARY, ["adversary_balanced", "dro_step_size"]),
@@ -324,6 +335,110 @@ def test_without_mitigation_the_student_is_that_of_plain_distillation(tiny_exper
     # A weight that is not used changes nothing.
     again = distill_student(plain.replace(adversary_weight=9), teacher, tiny_splits)
     assert again.folder == student.folder
+
+
+# The teachers' cached outputs
+
+
+def cache_files(experiment: Experiment) -> dict[str, int]:
+    folder = experiment.output_path / "cache"
+    files = [path for path in folder.glob("*/*") if path.suffix != ".lock"]
+    return {f"{path.parent.name}/{path.name}": path.stat().st_mtime_ns for path in files}
+
+
+def calls_of(network: torch.nn.Module) -> list[int]:
+    """Return a list to which the size of every batch of more than one image is added."""
+    calls: list[int] = []
+    network.register_forward_hook(
+        lambda module, inputs, outputs: calls.append(len(inputs[0])) if len(inputs[0]) > 1 else None
+    )
+    return calls
+
+
+#: Students that read of their teacher's outputs what the first one does, the logits.
+SIBLINGS: list[dict[str, Any]] = [
+    {"temperature": 9.0},
+    {"adversary_weight": 3.0},
+    {"distiller": "dkd"},
+    {"student": "test_resnet"},
+    {"mitigation": "projection", "distill_weight": 0.5},
+    {"teacher_calibration": "global"},
+    {"batch_size": 24, "micro_batch": 12},
+]
+
+
+def test_students_of_one_teacher_share_its_outputs_and_are_what_they_are_without_a_cache(
+    tiny_experiment, tiny_splits, tmp_path
+):
+    experiment = tiny_experiment.replace(teacher_epochs=1, student_epochs=2)
+    teacher = train_teacher(experiment, tiny_splits)
+    calls = calls_of(teacher.model)
+    distill_student(experiment, teacher, tiny_splits)
+    assert calls == [48, 48], "each of two epochs is computed once"
+    before = cache_files(experiment)
+    assert sorted(name.split("/")[1] for name in before) == ["00000-logits-float32", "00001-logits-float32"]
+    for values in SIBLINGS:
+        chosen = experiment.replace(**values)
+        student = distill_student(chosen, teacher, tiny_splits)
+        assert calls == [48, 48] and cache_files(experiment) == before, values
+        uncached = chosen.replace(teacher_cache_gb=0, output_dir=str(tmp_path / "uncached"))
+        alone = distill_student(uncached, teacher, tiny_splits)
+        assert calls == [48] * 4 and not cache_files(uncached)
+        del calls[2:]
+        assert alone.folder.name == student.folder.name
+        weights = [(model.folder / "model.safetensors").read_bytes() for model in (student, alone)]
+        assert weights[0] == weights[1], values
+
+
+@pytest.mark.parametrize(
+    ("values", "reads"),
+    [
+        ({"distiller": "attention"}, ["maps"]),
+        ({"distiller": "kd+hint"}, ["features", "logits"]),
+        ({"distiller": "similarity", "distill_from": "maps"}, ["maps"]),
+    ],
+    ids=str,
+)
+def test_a_distiller_s_outputs_are_kept_and_read_again_with_the_same_weights(
+    tiny_experiment, tiny_splits, tmp_path, values, reads
+):
+    experiment = tiny_experiment.replace(teacher_epochs=1, student_epochs=1, mitigation="none", **values)
+    teacher = train_teacher(experiment, tiny_splits)
+    calls = calls_of(teacher.model)
+    weights = []
+    for name, limit in (("computed", 5), ("read", 5), ("uncached", 0)):
+        folder = str(tmp_path / name)
+        if name == "read":
+            shutil.copytree(tmp_path / "computed" / "cache", tmp_path / name / "cache")
+        chosen = experiment.replace(output_dir=folder, teacher_cache_gb=limit)
+        student = distill_student(chosen, teacher, tiny_splits)
+        weights.append((student.folder / "model.safetensors").read_bytes())
+        kept = [f"00000-{kind}-float32" for kind in reads] if limit else []
+        assert sorted(file.split("/")[1] for file in cache_files(chosen)) == kept
+    assert calls == [48, 48], "nothing was computed where it could be read"
+    assert weights[0] == weights[1] == weights[2]
+
+
+def test_float16_outputs_teach_nearly_the_same(tiny_experiment, tiny_splits):
+    experiment = tiny_experiment.replace(teacher_epochs=1, student_epochs=1, mitigation="none")
+    teacher = train_teacher(experiment, tiny_splits)
+    losses = [
+        distill_student(experiment.replace(teacher_outputs=kind), teacher, tiny_splits).history["train_loss"]
+        for kind in ("float32", "float16")
+    ]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-2)
+    names = [name.split("/")[1] for name in cache_files(experiment)]
+    assert sorted(names) == ["00000-logits-float16", "00000-logits-float32"]
+
+
+def test_a_cache_without_room_costs_nothing_but_time(tiny_experiment, tiny_splits):
+    experiment = tiny_experiment.replace(
+        teacher_epochs=1, student_epochs=2, mitigation="none", teacher_cache_gb=1e-9
+    )
+    teacher = train_teacher(experiment, tiny_splits)
+    with pytest.warns(FairkdWarning, match="raise teacher_cache_gb"):
+        student = distill_student(experiment, teacher, tiny_splits)
+    assert np.isfinite(student.history["train_loss"]).all() and not cache_files(experiment)
 
 
 # What an artefact holds

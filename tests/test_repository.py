@@ -22,7 +22,7 @@ import fairkd
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: Extras whose packages are large and platform-bound; their ranges are in pyproject.toml alone.
-NOT_PINNED = {"sweep", "export", "huggingface", "all"}
+NOT_PINNED = {"sweep", "all"}
 PICTURES = {".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"}
 DATA = {
     *(".arrow", ".bmp", ".bz2", ".csv", ".feather", ".gz", ".h5", ".html", ".ico", ".mp4", ".npy", ".npz"),

@@ -14,7 +14,17 @@ import pytest
 from full_disk import full_disk
 
 from fairkd.errors import ArtifactError
-from fairkd.store import ArtifactFolder, digest, file_digest, read_json, write_atomic, write_json
+from fairkd.store import (
+    SEAL_BYTES,
+    ArtifactFolder,
+    digest,
+    file_digest,
+    read_json,
+    read_sealed,
+    write_atomic,
+    write_json,
+    write_sealed,
+)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -108,6 +118,41 @@ def test_json_that_cannot_be_read_is_named_with_the_way_out(tmp_path: Path):
     for name in ("half.json", "binary.json", "missing.json"):
         with pytest.raises(ArtifactError, match=rf"cannot read .*{name}: .*; delete it"):
             read_json(tmp_path / name)
+
+
+# Sealed files
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", bytes(100_000)], ids=len)
+def test_a_sealed_file_is_the_sha_256_and_the_content(tmp_path: Path, content):
+    path = tmp_path / "a" / "file"
+    write_sealed(path, content)
+    assert path.read_bytes() == hashlib.sha256(content).digest() + content
+    assert read_sealed(path) == content and names_in(path.parent) == ["file"]
+    assert path.stat().st_size == SEAL_BYTES + len(content)
+
+
+def test_any_changed_or_missing_byte_of_a_sealed_file_is_found(tmp_path: Path):
+    path = tmp_path / "file"
+    write_sealed(path, b"some content")
+    whole = path.read_bytes()
+    damaged = [whole[:n] for n in range(len(whole))] + [whole + b"\0"]
+    damaged += [whole[:n] + bytes([whole[n] ^ 4]) + whole[n + 1 :] for n in range(len(whole))]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(ArtifactError, match=r"file is damaged \(its SHA-256 is not the recorded one\)"):
+            read_sealed(path)
+    path.unlink()
+    with pytest.raises(ArtifactError, match=r"cannot read .*file: No such file"):
+        read_sealed(path)
+
+
+def test_a_sealed_file_stays_as_it_was_when_the_disk_is_full(tmp_path: Path):
+    path = tmp_path / "file"
+    write_sealed(path, b"old")
+    with full_disk(10_000), pytest.raises(ArtifactError, match=r"cannot write .*file: .*free space"):
+        write_sealed(path, bytes(50_000))
+    assert read_sealed(path) == b"old" and names_in(tmp_path) == ["file"]
 
 
 # Digests

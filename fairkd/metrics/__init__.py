@@ -6,7 +6,12 @@ its bootstrap replicates. ``METRICS`` describes them.
 
 from __future__ import annotations
 
-from fairkd.metrics.calibration import expected_calibration_error, reliability_bins
+from fairkd.metrics.calibration import (
+    brier_score,
+    debiased_calibration_error,
+    expected_calibration_error,
+    reliability_bins,
+)
 from fairkd.metrics.confusion import confusion
 from fairkd.metrics.fairness import (
     bias_amplification,
@@ -35,10 +40,12 @@ __all__ = [
     "accuracy_gap",
     "balanced_accuracy",
     "bias_amplification",
+    "brier_score",
     "by_class_and_group",
     "by_group",
     "class_recall_ratio",
     "confusion",
+    "debiased_calibration_error",
     "demographic_parity_difference",
     "demographic_parity_ratio",
     "equal_opportunity_difference",

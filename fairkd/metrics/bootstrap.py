@@ -91,19 +91,13 @@ def bootstrap_counts(
     labels, groups, predicted = (np.asarray(codes, dtype=np.int64) for codes in (labels, groups, predicted))
     slots, num_slots = group_slots(groups, num_groups)
     sizes = num_classes, num_slots
-    cells = labels * num_slots + slots
-    types = cells
-    for one_model in predicted:
-        types = compact(types * num_classes + one_model)
-    plan = design(cells, types, units)
-    matrix = _count_matrix(plan, labels, slots, predicted, sizes)
+    plan, matrix = counted_design(labels, slots, predicted, units, sizes)
     collectors = [
         _Collector(confusion(labels, slots, one, *sizes), num_groups, statistics) for one in predicted
     ]
     for table in plan.resample(matrix, replicates, seed):
-        margins = np.moveaxis(table.reshape(-1, *sizes, table.shape[-1]), -1, 1)
-        for model, collector in enumerate(collectors):
-            collector.add(CellCounts(margins[0], margins[1 + 2 * model], margins[2 + 2 * model]))
+        for drawn, collector in zip(counts_of_table(table, sizes), collectors, strict=True):
+            collector.add(drawn)
     return [collector.result() for collector in collectors]
 
 
@@ -168,52 +162,6 @@ def bootstrap_calibration(
     return [Resampled(*both) for both in zip(np.concatenate(errors, axis=1), floors, strict=True)]
 
 
-def interval(values: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
-    """Return the percentile interval over the first axis, the replicates.
-
-    Args:
-        values: ``(replicates, ...)``; a replicate that is NaN (an undefined metric) is left out.
-        confidence: nominal coverage, in (0, 1).
-
-    Returns:
-        The lower and upper limits ``(...)``; NaN where no replicate is defined.
-    """
-    tail = (1 - confidence) / 2
-    limits = np.full((2, *values.shape[1:]), np.nan)
-    missing = np.isnan(values)
-    complete, partly = ~missing.any(axis=0), missing.any(axis=0) & ~missing.all(axis=0)
-    for chosen, quantile in ((complete, np.quantile), (partly, np.nanquantile)):
-        if chosen.any():
-            limits[:, chosen] = quantile(values[:, chosen], [tail, 1 - tail], axis=0)
-    return limits[0], limits[1]
-
-
-def paired_interval(
-    difference: Floats, model: Resampled, baseline: Resampled, confidence: float = 0.95
-) -> tuple[Floats, Floats]:
-    """Return the interval of a difference between two models that were resampled together.
-
-    Around the difference, less any bias from 0 to the difference of the noise floors, lie the resamples'
-    deviations from their mean. Simulated for the mean recall gap (ten classes, 18 to 1,000 samples a cell),
-    it contains the true difference in 94 to 100 % of the trials where both gaps are clear or both are 0, and
-    excludes 0 in at most 5 % where the true difference is 0. Where one gap is 0 and the other large, it errs
-    towards 0 and contains the truth in as few as 65 %.
-
-    Args:
-        difference: the model's value minus the baseline's ``(...)``.
-        model: the model's resamples.
-        baseline: the baseline's resamples.
-        confidence: nominal coverage, in (0, 1).
-
-    Returns:
-        The lower and upper limits ``(...)``; NaN where undefined.
-    """
-    resampled = model.values - baseline.values
-    deviations = np.stack(interval(resampled, confidence)) - mean_defined(resampled, axis=0)
-    bias = model.floor - baseline.floor
-    return difference - np.maximum(bias, 0) + deviations[0], difference - np.minimum(bias, 0) + deviations[1]
-
-
 class _Collector:
     """Statistics of one model's resamples, and of the same resamples moved to a group-blind centre."""
 
@@ -255,10 +203,42 @@ class _Collector:
         )
 
 
+def counted_design(
+    labels: np.ndarray, slots: np.ndarray, predicted: np.ndarray, units: np.ndarray, sizes: tuple[int, int]
+) -> tuple[Design, csr_array]:
+    """Return the units by signature, and the map from signatures to counts.
+
+    Args:
+        labels: ``(n,)``.
+        slots: group of each sample, one more slot for the missing ``(n,)``.
+        predicted: ``(models, n)``.
+        units: ``(n,)``.
+        sizes: number of classes and of slots.
+
+    Returns:
+        The design, and the matrix ``((1 + 2 models) classes slots, signatures)``: cells of samples, then of
+        correct and of predicted of each model.
+    """
+    cells = labels * sizes[1] + slots
+    types = cells
+    for one_model in predicted:
+        types = compact(types * sizes[0] + one_model)
+    plan = design(cells, types, units)
+    return plan, _count_matrix(plan, labels, slots, predicted, sizes)
+
+
+def counts_of_table(table: Floats, sizes: tuple[int, int]) -> list[CellCounts]:
+    """Return each model's counts ``(replicates, classes, slots)`` from the mapped draws ``(cells, replicates)``."""
+    margins = np.moveaxis(table.reshape(-1, *sizes, table.shape[-1]), -1, 1)
+    return [
+        CellCounts(margins[0], margins[1 + 2 * model], margins[2 + 2 * model])
+        for model in range(len(margins) // 2)
+    ]
+
+
 def _count_matrix(
     plan: Design, labels: np.ndarray, slots: np.ndarray, predicted: np.ndarray, sizes: tuple[int, int]
 ) -> csr_array:
-    """Return the map from signatures to cells of samples, then of correct and predicted of each model."""
     labels, slots, signature = labels[plan.rows], slots[plan.rows], plan.row_signature
     num_slots, num_cells = sizes[1], sizes[0] * sizes[1]
     cells = labels * num_slots + slots

@@ -44,6 +44,79 @@ def expected_calibration_error(
     return float((filled["n"] * (filled["accuracy"] - filled["confidence"]).abs()).sum() / filled["n"].sum())
 
 
+def debiased_calibration_error(
+    y_true: Any, probabilities: Any, *, bins: int = BINS, norm: Literal["l1", "l2"] = "l1"
+) -> float:
+    """Calibration error over bins of equal mass, less what sampling error alone adds to it.
+
+    Kumar et al. (2019, Verified Uncertainty Calibration, arXiv 1909.10155). With the gap ``δ_b`` of mean confidence
+    and accuracy in bin b and the accuracy's variance ``v_b = a_b (1 - a_b) / (n_b - 1)``:
+
+    - ``"l2"``: ``√ max(0, sum_b (n_b / n) (δ_b² - v_b))``, their debiased estimator; the sum is unbiased given
+      the bins.
+    - ``"l1"``: ``max(0, sum_b (n_b / n) (2 |δ_b| - E|δ_b + √v_b Z|))``, Z standard normal: the plug-in less the bias
+      that it would have at these gaps. They draw Z; the mean of the folded normal is used here.
+
+    Binning hides what cancels within a bin; both are lower bounds of the error of the continuous confidence.
+
+    Args:
+        y_true: as :func:`expected_calibration_error`.
+        probabilities: as there.
+        bins: at least 1; fewer are made where a bin would hold less than two samples, or confidences are tied.
+        norm: absolute or squared gaps; the result has the scale of a probability in both.
+
+    Returns:
+        A value in [0, 1]; NaN for a single sample.
+
+    Raises:
+        DataError: as :func:`expected_calibration_error`.
+        ParameterError: ``bins`` below 1 or an unknown ``norm``.
+    """
+    if norm not in ("l1", "l2"):
+        raise ParameterError(f"norm={norm!r} is not allowed: choose one of l1, l2")
+    if bins < 1:
+        raise ParameterError(f"bins={bins} is not allowed: at least 1")
+    n = len(np.asarray(y_true))
+    if n == 1:
+        return float("nan")
+    table = reliability_bins(y_true, probabilities, bins=max(1, min(bins, n // 2)), strategy="quantile")
+    table = table[table["n"] > 0]
+    size, accuracy = table["n"].to_numpy(), table["accuracy"].to_numpy()
+    gap = np.abs(table["confidence"].to_numpy() - accuracy)
+    # Ties can leave a bin with one sample, which has no variance to estimate.
+    variance = accuracy * (1 - accuracy) / np.maximum(size - 1, 1)
+    if norm == "l2":
+        return float(np.sqrt(max(0.0, np.average(gap**2 - variance, weights=size))))
+    return float(max(0.0, np.average(2 * gap - _folded_mean(gap, np.sqrt(variance)), weights=size)))
+
+
+def brier_score(y_true: Any, probabilities: Any) -> float:
+    """Mean squared distance between the probabilities and the truth: ``mean_i sum_c (p_ic - [y_i = c])²``.
+
+    Brier (1950, Monthly Weather Review 78, 1-3), over all classes: for two classes twice scikit-learn's
+    ``brier_score_loss``.
+
+    Args:
+        y_true: as :func:`expected_calibration_error`.
+        probabilities: as there.
+
+    Returns:
+        A value in [0, 2].
+
+    Raises:
+        DataError: as :func:`expected_calibration_error`.
+    """
+    return float(squared_distances(y_true, probabilities).mean())
+
+
+def squared_distances(y_true: Any, probabilities: Any) -> Floats:
+    """Return each sample's ``sum_c (p_c - [y = c])²`` ``(n,)``."""
+    confidence_and_correct(y_true, probabilities)
+    values = np.asarray(probabilities, dtype=np.float64)
+    own = values[np.arange(len(values)), np.asarray(y_true)]
+    return np.asarray((values**2).sum(axis=1) - 2 * own + 1)
+
+
 def reliability_bins(
     y_true: Any, probabilities: Any, *, bins: int = BINS, strategy: Strategy = "uniform"
 ) -> pd.DataFrame:
@@ -108,6 +181,15 @@ def bin_edges(confidence: Floats, bins: int, strategy: Strategy) -> Floats:
         inner = np.quantile(confidence, np.linspace(0.0, 1.0, bins + 1)[1:-1])
         return np.unique(np.concatenate([[0.0], inner, [1.0]]))
     raise ParameterError(f"strategy={strategy!r} is not allowed: choose one of uniform, quantile")
+
+
+def _folded_mean(mean: Floats, deviation: Floats) -> Floats:
+    """Return ``E|mean + deviation Z|``, Z standard normal."""
+    from scipy.special import ndtr
+
+    scaled = np.divide(mean, deviation, out=np.full_like(mean, np.inf), where=deviation > 0)
+    density = np.exp(-(scaled**2) / 2) * np.sqrt(2 / np.pi)
+    return np.asarray(deviation * density + mean * (1 - 2 * ndtr(-scaled)))
 
 
 def bin_of(confidence: Floats, edges: Floats) -> np.ndarray:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from fairkd.errors import ParameterError
 from fairkd.metrics import reductions
 from fairkd.metrics.bootstrap import Resampled, bootstrap_calibration, bootstrap_counts
 from fairkd.metrics.calibration import expected_calibration_error
 from fairkd.metrics.confusion import CellCounts, Floats, group_slots
 from fairkd.metrics.registry import METRICS
+from fairkd.metrics.swapping import swap_p_values
 from fairkd.predictions import Predictions
 
 #: The tables measured beside the registered metrics: level, metric, reduction and definition.
@@ -36,8 +39,28 @@ _TABLES: tuple[tuple[str, str, Callable[[CellCounts], Floats], str], ...] = (
         "Share of the class's samples in the group that are predicted correctly.",
     ),
 )
+#: Every count-based statistic, for the bootstrap: the registered ones by name, the tables as "metric by level".
+STATISTICS: dict[str, Callable[[CellCounts], Floats]] = {
+    **{name: metric.reduce for name, metric in METRICS.items() if metric.reduce is not None},
+    **{f"{metric} by {level}": reduce for level, metric, reduce, _ in _TABLES},
+}
 _MISSING_GROUPS = " Samples whose group is missing are left out."
 _UNEQUAL_GROUPS = " The groups differ in size here, so part of the value is the data's."
+
+
+@dataclass(frozen=True)
+class BootstrapOptions:
+    """Number of resamples, nominal coverage and seed of an evaluation, checked."""
+
+    replicates: int
+    confidence: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.replicates < 1:
+            raise ParameterError(f"replicates={self.replicates} is not allowed: at least 1")
+        if not 0 < self.confidence < 1:
+            raise ParameterError(f"confidence={self.confidence} is not allowed: between 0 and 1")
 
 
 def count(predictions: Predictions) -> CellCounts:
@@ -88,7 +111,11 @@ def layout(predictions: Predictions) -> pd.DataFrame:
 def values(predictions: Predictions) -> Floats:
     """Compute the values in the order of :func:`layout` ``(rows,)``."""
     counts = count(predictions)
-    calibration = expected_calibration_error(predictions.labels, predictions.probabilities)
+    calibration = (
+        expected_calibration_error(predictions.labels, predictions.probabilities)
+        if predictions.has_probabilities
+        else np.nan
+    )
     scalars = [calibration if metric.reduce is None else metric.reduce(counts) for metric in METRICS.values()]
     return np.concatenate([scalars, *(reduce(counts).ravel() for _, _, reduce, _ in _TABLES)])
 
@@ -106,7 +133,6 @@ def resample(models: Sequence[Predictions], replicates: int, seed: int) -> list[
         :func:`layout`.
     """
     first = models[0]
-    statistics = {name: metric.reduce for name, metric in METRICS.items() if metric.reduce is not None}
     counted = bootstrap_counts(
         first.labels,
         first.groups,
@@ -114,15 +140,34 @@ def resample(models: Sequence[Predictions], replicates: int, seed: int) -> list[
         first.units,
         num_classes=len(first.class_names),
         num_groups=len(first.group_names),
-        statistics=statistics | {level: reduce for level, _, reduce, _ in _TABLES},
+        statistics=STATISTICS,
         replicates=replicates,
         seed=seed,
     )
-    probabilities = [one.probabilities for one in models]
-    calibrated = bootstrap_calibration(
-        first.labels, first.groups, probabilities, first.units, replicates=replicates, seed=seed
-    )
+    calibrated = _resample_calibration(models, replicates, seed)
     return [_row(by_name, errors) for by_name, errors in zip(counted, calibrated, strict=True)]
+
+
+def swap_tests(pair: Sequence[Predictions], replicates: int, seed: int) -> Floats:
+    """Return :func:`~fairkd.metrics.swapping.swap_p_values` of two models in the order of :func:`layout` ``(rows,)``.
+
+    NaN for what is not count-based.
+    """
+    first = pair[0]
+    found = swap_p_values(
+        first.labels,
+        first.groups,
+        np.stack([one.predicted for one in pair]),
+        first.units,
+        num_classes=len(first.class_names),
+        num_groups=len(first.group_names),
+        statistics=STATISTICS,
+        replicates=replicates,
+        seed=seed,
+    )
+    scalars = [found.get(name, np.full((), np.nan)) for name in METRICS]
+    tables = [found[f"{metric} by {level}"] for level, metric, *_ in _TABLES]
+    return np.concatenate([np.ravel(part) for part in [*scalars, *tables]])
 
 
 def trials(predictions: Predictions) -> Floats:
@@ -141,10 +186,24 @@ def trials(predictions: Predictions) -> Floats:
     return np.concatenate([overall, by_group[:num_groups], np.full(num_classes, np.nan), by_cell.ravel()])
 
 
+def _resample_calibration(models: Sequence[Predictions], replicates: int, seed: int) -> list[Resampled]:
+    """Resample the calibration errors; NaN of a model without probabilities."""
+    first, known = models[0], [one.probabilities for one in models if one.has_probabilities]
+    errors = iter(
+        bootstrap_calibration(
+            first.labels, first.groups, known, first.units, replicates=replicates, seed=seed
+        )
+        if known
+        else []
+    )
+    unknown = Resampled(np.full(replicates, np.nan), np.full((), np.nan))
+    return [next(errors) if one.has_probabilities else unknown for one in models]
+
+
 def _row(by_name: dict[str, Resampled], calibration: Resampled) -> Resampled:
     """Put all statistics side by side, in the order of :func:`layout`."""
     scalars = [calibration if metric.reduce is None else by_name[name] for name, metric in METRICS.items()]
-    parts = [*scalars, *(by_name[level] for level, *_ in _TABLES)]
+    parts = [*scalars, *(by_name[f"{metric} by {level}"] for level, metric, *_ in _TABLES)]
     number = len(calibration.values)
     return Resampled(
         np.concatenate([part.values.reshape(number, -1) for part in parts], axis=1),

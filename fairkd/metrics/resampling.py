@@ -58,9 +58,30 @@ class Design:
             Tables ``(table rows, replicates of the chunk)``.
         """
         rng = np.random.default_rng(seed)
+        for size in self._chunks(matrix, replicates):
+            yield matrix @ self._draw(size, rng)
+
+    def swap(self, matrix: csr_array, swapped: csr_array, replicates: int, seed: int) -> Iterator[Floats]:
+        """Map the data to table rows where each unit is mapped by the one matrix or, by a coin, by the other.
+
+        Args:
+            matrix: as :meth:`resample`.
+            swapped: what one unit of each signature adds if the coin falls so, of the same shape.
+            replicates: number of draws of the coins.
+            seed: seed of the draws.
+
+        Yields:
+            Tables ``(table rows, replicates of the chunk)``.
+        """
+        rng = np.random.default_rng(seed)
+        whole, change = (matrix @ self.unit_counts)[:, None], swapped - matrix
+        for size in self._chunks(matrix, replicates):
+            coins = rng.binomial(self.unit_counts[:, None], 0.5, size=(self.num_signatures, size))
+            yield whole + change @ coins.astype(np.float64)
+
+    def _chunks(self, matrix: csr_array, replicates: int) -> list[int]:
         chunk = max(_SMALLEST_CHUNK, _CHUNK_BYTES // (8 * sum(matrix.shape)))
-        for start in range(0, replicates, chunk):
-            yield matrix @ self._draw(min(chunk, replicates - start), rng)
+        return [min(chunk, replicates - start) for start in range(0, replicates, chunk)]
 
     def _draw(self, replicates: int, rng: np.random.Generator) -> Floats:
         """Draw how often each signature occurs ``(signatures, replicates)``."""

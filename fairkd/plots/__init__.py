@@ -17,11 +17,19 @@ from fairkd.plots.data import (
     image_statistics,
     predictability_bars,
 )
+from fairkd.plots.dots import calibration_dots, disagreement_dots, flip_dots, leakage_dots, sensitivity_dots
+from fairkd.plots.edge import decision_changes
+from fairkd.plots.exemplars import exemplar_grid
+from fairkd.plots.forest import inflation_forest
 from fairkd.plots.heatmaps import by_group_heatmap, contingency_heatmap, recall_heatmap
 from fairkd.plots.images import image_grid
 from fairkd.plots.pareto import pareto_front
+from fairkd.plots.reliability import reliability_grid
+from fairkd.plots.representation import group_distances, projection_scatter
+from fairkd.plots.saliency import saliency_pairs
 from fairkd.plots.soft_labels import reliability_diagram, softened_labels, temperature_entropy
 from fairkd.plots.suspects import suspect_grid
+from fairkd.plots.temperature import temperature_study
 from fairkd.plots.text import escape, model_label
 from fairkd.plots.theme import PAGE_CSS, finish, group_styles, model_styles
 from fairkd.plots.tradeoff import accuracy_versus_disparity, adversary_weight_curve
@@ -34,24 +42,37 @@ __all__ = [
     "association_bars",
     "attribute_shares",
     "by_group_heatmap",
+    "calibration_dots",
     "contingency_heatmap",
+    "decision_changes",
+    "disagreement_dots",
     "efficiency_bars",
     "escape",
+    "exemplar_grid",
     "finish",
+    "flip_dots",
+    "group_distances",
     "group_styles",
     "image_grid",
     "image_statistics",
     "inflation_by_class",
     "inflation_chart",
+    "inflation_forest",
+    "leakage_dots",
     "metric_comparison",
     "model_label",
     "model_styles",
     "pareto_front",
     "predictability_bars",
+    "projection_scatter",
     "recall_heatmap",
     "reliability_diagram",
+    "reliability_grid",
+    "saliency_pairs",
+    "sensitivity_dots",
     "softened_labels",
     "suspect_grid",
     "temperature_entropy",
+    "temperature_study",
     "training_curves",
 ]

@@ -25,9 +25,12 @@ from fairkd.plots.theme import ACCENT, SMALL, TEXT, Style
 
 @dataclass(frozen=True)
 class Mark:
-    """One value in a panel. ``name``, ``hover`` and ``text`` are escaped already."""
+    """One value in a panel. ``name``, ``hover`` and ``text`` are escaped already.
 
-    row: int
+    ``row`` counts from the top; a fraction puts several marks side by side in one row.
+    """
+
+    row: float
     value: float
     low: float = math.nan
     high: float = math.nan

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fairkd.plots.panels import (
+    breakdown,
     error_bars,
     heading,
     heading_width,
@@ -49,6 +50,7 @@ def reliability_diagram(table: pd.DataFrame, *, title: str | None = None) -> go.
     table = table[table["n"] > 0]
     require(table, ["n"], "reliability_diagram")
     key = next((name for name in ("model", "group") if name in table.columns), None)
+    table = breakdown(table, "group") if key == "group" else table
     names = levels(table[key]) if key else ["all samples"]
     styles = model_styles(names) if key == "model" else group_styles(names)
     labels = [model_label(name) if key == "model" else str(name) for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from fairkd.plots.text import escape, lines, shorten
 from fairkd.plots.theme import ACCENT, finish
 
 #: Tiles in a row, and their height in pixels.
-_TILES, _TILE_HEIGHT = 6, 60
+TILES, TILE_HEIGHT = 6, 60
 
 
 def suspect_grid(
@@ -39,10 +40,10 @@ def suspect_grid(
     outside = shown.loc[(shown["row"] < 0) | (shown["row"] >= len(images)), "row"]
     if len(outside):
         raise DataError(f"suspect_grid: row {outside.iloc[0]} is not among the {len(images)} images")
-    depth = math.ceil(len(shown) / _TILES)
-    fig, height = panels([_TILE_HEIGHT] * depth, gap=46)
+    depth = math.ceil(len(shown) / TILES)
+    fig, height = panels([TILE_HEIGHT] * depth, gap=46)
     for place in range(depth):
-        _suspects(fig, shown.iloc[place * _TILES : (place + 1) * _TILES], images, place + 1)
+        _suspects(fig, shown.iloc[place * TILES : (place + 1) * TILES], images, place + 1)
     fig.update_xaxes(title_text="given label, → label that the probe suggests", row=depth)
     fig.update_yaxes(title_text="rank", row=(depth + 1) // 2)
     return finish(fig, title or "Labels to look at", plot_height=height, below=72)
@@ -50,8 +51,6 @@ def suspect_grid(
 
 def _suspects(fig: go.Figure, part: pd.DataFrame, images: np.ndarray, row: int) -> None:
     """Draw one row of tiles with their labels."""
-    tiles = {(0, place): np.array([member]) for place, member in enumerate(part["row"])}
-    fig.add_trace(picture(images, tiles, (1, _TILES), 1), row=row, col=1)
     columns = part["row"], part["label"], part["suggested"], *numbers(part, "self_confidence")
     hovers = [
         lines(
@@ -62,13 +61,30 @@ def _suspects(fig: go.Figure, part: pd.DataFrame, images: np.ndarray, row: int) 
         )
         for member, label, suggested, belief in zip(*columns, strict=True)
     ]
-    places, labels = list(range(len(part))), zip(part["label"], part["suggested"], strict=True)
+    labels = zip(part["label"], part["suggested"], strict=True)
+    ticks = [f"{shorten(given, 9)}<br>→ {shorten(suggested, 7)}" for given, suggested in labels]
+    tile_row(fig, images, part["row"], ticks, hovers, row=row)
+
+
+def tile_row(
+    fig: go.Figure,
+    images: np.ndarray,
+    members: Iterable[int],
+    ticks: Sequence[str],
+    hovers: Sequence[str],
+    *,
+    row: int,
+) -> None:
+    """Draw at most ``TILES`` images side by side, with escaped texts under and over each."""
+    tiles = {(0, place): np.array([member]) for place, member in enumerate(members)}
+    fig.add_trace(picture(images, tiles, (1, TILES), 1), row=row, col=1)
+    places = list(range(len(ticks)))
     fig.add_scatter(
         x=places,
         y=[0] * len(places),
         mode="markers",
         marker={"opacity": 0, "size": 30, "color": ACCENT.color},
-        hovertext=hovers,
+        hovertext=list(hovers),
         hoverinfo="text",
         showlegend=False,
         row=row,
@@ -77,10 +93,10 @@ def _suspects(fig: go.Figure, part: pd.DataFrame, images: np.ndarray, row: int) 
     fig.update_xaxes(
         tickmode="array",
         tickvals=places,
-        ticktext=[f"{shorten(given, 9)}<br>→ {shorten(suggested, 7)}" for given, suggested in labels],
+        ticktext=list(ticks),
         tickangle=0,
         tickfont={"size": 10},
-        range=[-0.5, _TILES - 0.5],
+        range=[-0.5, TILES - 0.5],
         showgrid=False,
         constrain="domain",
         row=row,

@@ -62,6 +62,7 @@ METRICS = {
     "cramers_v": Metric("Cramér's V", "0 to 1"),
     "mutual_information": Metric("mutual information", "nats"),
     "normalized_mutual_information": Metric("normalised mutual information", "0 to 1"),
+    "prediction_sensitivity": Metric("prediction sensitivity", "per unit of input", "lower"),
     "param_count": Metric("parameters", "count", "lower"),
     "macs": Metric("multiply-accumulates", "per image", "lower"),
     "latency_ms": Metric("latency", "ms per image", "lower"),

@@ -11,6 +11,7 @@ from fairkd.recipes.models import (
     train_teacher,
 )
 from fairkd.recipes.setup import check_experiment, check_methods, load_splits, resolve_device
+from fairkd.recipes.temperature_study import temperature_study
 
 __all__ = [
     "ROLES",
@@ -22,6 +23,7 @@ __all__ = [
     "is_trained",
     "load_splits",
     "resolve_device",
+    "temperature_study",
     "train_student_alone",
     "train_students",
     "train_teacher",

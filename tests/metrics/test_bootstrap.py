@@ -11,9 +11,8 @@ from fairkd.metrics.bootstrap import (
     Resampled,
     bootstrap_calibration,
     bootstrap_counts,
-    interval,
-    paired_interval,
 )
+from fairkd.metrics.intervals import interval, paired_interval
 from fairkd.metrics.resampling import design
 
 STATISTICS = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fairkd.metrics import confusion, reductions
-from fairkd.metrics.bootstrap import bootstrap_counts, interval, paired_interval
+from fairkd.metrics.bootstrap import bootstrap_counts
 from fairkd.metrics.confusion import CellCounts
+from fairkd.metrics.intervals import interval, paired_interval
 
 TRIALS = 600
 RECALLS = np.array([[0.9, 0.8], [0.85, 0.6]])
@@ -111,3 +112,35 @@ def test_a_less_accurate_model_is_not_found_less_fair_for_its_noise() -> None:
 def test_a_real_difference_in_gaps_is_found() -> None:
     wide, narrow = np.tile([0.95, 0.7], (6, 1)), np.tile([0.95, 0.85], (6, 1))
     assert supported_share(wide, narrow, trials=60)[1] > 0.9
+
+
+def test_intervals_of_differences_cover_the_truth_as_often_as_they_say() -> None:
+    # Two models that mostly fail on the same samples; their accuracies differ by 0.05, class 1's gaps by 0.1.
+    labels, groups = np.repeat([0, 0, 1, 1], 150), np.tile(np.repeat([0, 1], 150), 2)
+    others = np.array([[0.85, 0.75], [0.85, 0.5]])
+    truths = {"accuracy": RECALLS.mean() - others.mean(), "gap": 0.25 - 0.35}
+    statistics = {
+        "accuracy": reductions.accuracy,
+        "gap": lambda counts: reductions.recall_gap_by_class(counts)[..., 1],
+    }
+    rng, hits, trials = np.random.default_rng(4), dict.fromkeys(truths, 0), 400
+    for seed in range(trials):
+        ease = rng.random(600)
+        again = np.where(rng.random(600) < 0.6, ease, rng.random(600))
+        rights = ease < RECALLS[labels, groups], again < others[labels, groups]
+        predicted = np.stack([predictions_of(right, labels) for right in rights])
+        options = {
+            "num_classes": 2,
+            "num_groups": 2,
+            "statistics": statistics,
+            "replicates": 400,
+            "seed": seed,
+        }
+        one, other = bootstrap_counts(labels, groups, predicted, np.arange(600), **options)
+        counts = [CellCounts.from_confusion(confusion(labels, groups, p, 2, 2)) for p in predicted]
+        for name, truth in truths.items():
+            difference = statistics[name](counts[0]) - statistics[name](counts[1])
+            low, high = paired_interval(difference, one[name], other[name])
+            hits[name] += bool(low <= truth <= high)
+    for name, count in hits.items():
+        assert 0.93 <= count / trials <= 0.97, name

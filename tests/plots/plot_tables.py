@@ -122,6 +122,75 @@ class Tables:
         ]
         return pd.DataFrame(rows)
 
+    def inflation(self) -> pd.DataFrame:
+        pairs = [(model, self.models[0]) for model in self.models[1:]] or [(self.models[0], "own_baseline")]
+        places = [
+            *(("overall", k, "all", "all") for k in ("accuracy", "recall_gap", f"own {HOSTILE}")),
+            *(("group", "accuracy", "all", g) for g in self.groups),
+            *(("class", "recall_gap", c, "all") for c in self.classes),
+            *(("cell", "recall", c, g) for c, g in product(self.classes, self.groups)),
+        ]
+        rows = [
+            {"model": m, "baseline": b, "level": v, "metric": k, "class": c, "group": g}
+            | {"p_adjusted": self.random.uniform(), "n": 40}
+            | self.interval()
+            for (m, b), (v, k, c, g) in product(pairs, places)
+        ]
+        verdicts = ("larger", "smaller", "not settled", "too few samples")
+        return pd.DataFrame(rows).assign(verdict=[verdicts[place % 4] for place in range(len(rows))])
+
+    def disagreement(self) -> pd.DataFrame:
+        outcomes = ("teacher right, student wrong", "teacher wrong, student right", "both right")
+        cells = product(self.models, ("all", *self.groups), outcomes)
+        rows = [{"model": m, "group": g, "outcome": o, **self.interval(), "n": 40} for m, g, o in cells]
+        return pd.DataFrame(rows).rename(columns={"value": "share"})
+
+    def leakage(self) -> pd.DataFrame:
+        cells = product(self.models, ("logits", HOSTILE), ("linear", "mlp"))
+        rows = [{"model": m, "input": i, "probe": p, **self.interval(), "n": 40} for m, i, p in cells]
+        return pd.DataFrame(rows).rename(columns={"value": "balanced_accuracy"}).assign(chance=0.5)
+
+    def calibration(self) -> pd.DataFrame:
+        metrics = ("calibration_error_debiased", "brier_score", "overconfidence", "confidence_of_errors")
+        cells = product(self.models, ("all", *self.groups), metrics)
+        return pd.DataFrame(
+            [{"model": m, "group": g, "metric": k, **self.interval(), "n": 40} for m, g, k in cells]
+        )
+
+    def reliability(self) -> pd.DataFrame:
+        cells = product(self.models, ("all", *self.groups), range(3))
+        rows = [{"model": m, "group": g, "bin": b, **self.interval(), "n": 4 * b + 4} for m, g, b in cells]
+        names = {"value": "accuracy", "low": "accuracy_low", "high": "accuracy_high"}
+        return pd.DataFrame(rows).rename(columns=names).assign(confidence=lambda rows: rows["bin"] / 3)
+
+    def sensitivity(self) -> pd.DataFrame:
+        cells = product(self.models, ("all", "same group", f"other {HOSTILE}"))
+        return pd.DataFrame([{"model": m, "pairs": p, **self.interval(), "n": 40} for m, p in cells])
+
+    def flips(self) -> pd.DataFrame:
+        cells = product(self.models, self.groups, ("flip_rate", "lost_rate"))
+        rows = [{"model": m, "group": g, "metric": k, **self.interval(), "n": 40} for m, g, k in cells]
+        return pd.DataFrame(rows).assign(other_group=HOSTILE)
+
+    def distances(self) -> pd.DataFrame:
+        rows = [{"model": m, "place": c} for m, c in product(self.models, (*self.classes, "all"))]
+        table = pd.DataFrame(rows)
+        return table.assign(mmd2=self.random.uniform(size=len(table)), p_adjusted=0.2, n=40)
+
+    def projection(self) -> pd.DataFrame:
+        cells = product(self.models, self.classes, self.groups)
+        table = pd.DataFrame([{"model": m, "class": c, "group": g, "x_share": 0.4} for m, c, g in cells])
+        return table.assign(x=self.random.normal(size=len(table)), y=self.random.normal(size=len(table)))
+
+    def exemplars(self) -> pd.DataFrame:
+        names = {
+            "label": self.classes[0],
+            "teacher_prediction": HOSTILE,
+            "student_prediction": self.classes[-1],
+        }
+        rows = [{"group": group, **names} for group, _ in product(self.groups, range(8))]
+        return pd.DataFrame(rows).assign(row=range(len(rows)), margin_change=-1.0)
+
     def tradeoff(self) -> pd.DataFrame:
         rows = []
         for model in self.models:
@@ -135,6 +204,11 @@ class Tables:
     def front(self) -> pd.DataFrame:
         table = self.tradeoff()
         return table.assign(on_front=np.arange(len(table)) % 3 != 1)
+
+    def changes(self) -> pd.DataFrame:
+        cells = product(self.models, self.groups)
+        table = pd.DataFrame([{"model": m, "group": g, **self.interval(), "n": 18} for m, g in cells])
+        return table.rename(columns={"value": "share"})
 
     def costs(self) -> pd.DataFrame:
         table = pd.DataFrame({"model": self.models})
@@ -151,14 +225,38 @@ class Tables:
             table[f"{name}_high"] = [row["high"] for row in drawn]
         return table.assign(selected=[False, False, True, False])
 
+    def saliency(self) -> pd.DataFrame:
+        cells = product(self.groups, self.classes[:3])
+        rows = [{"group": g, "label": c, "teacher_prediction": c, "student_prediction": c} for g, c in cells]
+        return pd.DataFrame(rows).assign(row=range(len(rows)), reason=HOSTILE)
+
+    def temperatures(self) -> pd.DataFrame:
+        cells = product(
+            ("validation", HOSTILE), (10.0, 1.0, 4.0), ("accuracy", "recall_gap", f"own {HOSTILE}")
+        )
+        rows = [{"split": s, "temperature": t, "metric": k, **self.interval(), "n": 40} for s, t, k in cells]
+        return pd.DataFrame(rows).assign(own=lambda table: table["temperature"] == 4)
+
     def images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n = 4 * len(self.classes) * len(self.groups)
         images = self.random.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
         return images, np.arange(n) % len(self.classes), np.arange(n) // len(self.classes) % len(self.groups)
 
 
+def _saliency(table: pd.DataFrame, **options: Any) -> go.Figure:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (len(table), 8, 8, 3), dtype=np.uint8)
+    maps = {name: random.random((len(table), 8, 8)) for name in ("teacher", f"own {HOSTILE}")}
+    return plots.saliency_pairs(table, images, maps, **options)
+
+
 def _grid(tables: Tables, **options: Any) -> go.Figure:
     return plots.image_grid(*tables.images(), tables.classes, tables.groups, **options)
+
+
+def _exemplars(table: pd.DataFrame, **options: Any) -> go.Figure:
+    images = np.random.default_rng(0).integers(0, 256, (len(table), 8, 8, 3), dtype=np.uint8)
+    return plots.exemplar_grid(table, images, **options)
 
 
 def _suspects(table: pd.DataFrame, **options: Any) -> go.Figure:
@@ -174,19 +272,32 @@ FROM_TABLE: dict[str, tuple[Callable[..., go.Figure], Callable[[Tables], pd.Data
     "association_bars": (plots.association_bars, Tables.association),
     "attribute_shares": (plots.attribute_shares, Tables.attributes),
     "by_group_heatmap": (plots.by_group_heatmap, Tables.by_group),
+    "calibration_dots": (plots.calibration_dots, Tables.calibration),
     "contingency_heatmap": (plots.contingency_heatmap, Tables.counts),
+    "decision_changes": (plots.decision_changes, Tables.changes),
+    "disagreement_dots": (plots.disagreement_dots, Tables.disagreement),
     "efficiency_bars": (plots.efficiency_bars, Tables.costs),
+    "exemplar_grid": (_exemplars, Tables.exemplars),
+    "flip_dots": (plots.flip_dots, Tables.flips),
+    "group_distances": (plots.group_distances, Tables.distances),
     "image_statistics": (plots.image_statistics, Tables.image_statistics),
     "inflation_by_class": (plots.inflation_by_class, Tables.comparisons),
     "inflation_chart": (plots.inflation_chart, Tables.comparisons),
+    "inflation_forest": (plots.inflation_forest, Tables.inflation),
+    "leakage_dots": (plots.leakage_dots, Tables.leakage),
     "metric_comparison": (plots.metric_comparison, Tables.metrics),
     "pareto_front": (plots.pareto_front, Tables.front),
     "predictability_bars": (plots.predictability_bars, Tables.predictability),
+    "projection_scatter": (plots.projection_scatter, Tables.projection),
     "recall_heatmap": (plots.recall_heatmap, Tables.recall),
     "reliability_diagram": (plots.reliability_diagram, Tables.bins),
+    "reliability_grid": (plots.reliability_grid, Tables.reliability),
+    "saliency_pairs": (_saliency, Tables.saliency),
+    "sensitivity_dots": (plots.sensitivity_dots, Tables.sensitivity),
     "softened_labels": (plots.softened_labels, Tables.softened),
     "suspect_grid": (_suspects, Tables.suspects),
     "temperature_entropy": (plots.temperature_entropy, Tables.entropy),
+    "temperature_study": (plots.temperature_study, Tables.temperatures),
     "training_curves": (plots.training_curves, Tables.history),
 }
 

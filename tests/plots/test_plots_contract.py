@@ -94,7 +94,10 @@ def test_a_missing_column_or_an_empty_table_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(FROM_TABLE) - {"adversary_curves", "training_curves", "reliability_diagram"})
+    "name",
+    sorted(
+        set(FROM_TABLE) - {"adversary_curves", "training_curves", "reliability_diagram", "projection_scatter"}
+    ),
 )
 def test_two_values_for_one_place_are_refused(name: str) -> None:
     function, make = FROM_TABLE[name]

@@ -1,0 +1,77 @@
+"""What the cards share: plain content, written as JSON and as one HTML page that loads nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from fairkd.store import write_atomic
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card. ``content`` holds plain values only: dicts, lists, text, numbers, None."""
+
+    content: dict[str, Any]
+    #: Names the template ``<kind>.html.j2`` and, by default, the files.
+    kind: ClassVar[str]
+
+    def to_json(self) -> str:
+        """Return the card as JSON text."""
+        return json.dumps(self.content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_html(self) -> str:
+        """Return the card as one page that loads nothing; every text from data is escaped."""
+        return self._render("card.html.j2", level=1)
+
+    def save(self, folder: Path, name: str | None = None) -> Path:
+        """Write ``<name>.json`` and ``<name>.html`` into ``folder`` and return the page's path.
+
+        Args:
+            folder: made if it is not there.
+            name: default: the kind of card, for example ``data_card``.
+
+        Raises:
+            ArtifactError: a file cannot be written.
+        """
+        name = name or self.kind
+        _write(folder / f"{name}.json", self.to_json())
+        _write(folder / f"{name}.html", self.to_html())
+        return folder / f"{name}.html"
+
+    def _repr_html_(self) -> str:
+        return self._render(f"{self.kind}.html.j2", level=3)
+
+    def _render(self, template: str, *, level: int) -> str:
+        import jinja2
+
+        environment = jinja2.Environment(
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
+            loader=jinja2.FileSystemLoader(_TEMPLATES),
+        )
+        return environment.get_template(template).render(card=self.content, kind=self.kind, level=level)
+
+
+def plain(content: dict[str, Any]) -> dict[str, Any]:
+    """Return content with plain values: whatever JSON does not know becomes text."""
+    values: dict[str, Any] = json.loads(json.dumps(content, default=str))
+    return values
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows with plain values; NaN becomes None."""
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return rows
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))

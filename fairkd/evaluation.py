@@ -7,7 +7,7 @@ there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,16 +115,26 @@ def compare(
         FairkdWarning: naming the empty class x group cells.
     """
     options = BootstrapOptions(replicates, confidence, bootstrap_seed)
-    baseline = next(iter(models), "") if baseline is None else baseline
-    if baseline not in models or len(models) < 2:
-        raise ParameterError(
-            f"compare needs at least two models and a baseline among them; got the baseline {baseline!r} "
-            f"and the models {', '.join(models) or 'none'}"
-        )
+    baseline = choose_baseline(models, baseline, "compare")
     aligned = align(from_frames(models))
     _warn(aligned[baseline])
     pairs = [(name, baseline) for name in models if name != baseline]
     return pd.concat([_comparison(aligned, *pair, options) for pair in pairs], ignore_index=True)
+
+
+def choose_baseline(models: Collection[str], baseline: str | None, place: str) -> str:
+    """Return the model that others are compared with: ``baseline``, by default the first.
+
+    Raises:
+        ParameterError: fewer than two models, or a baseline that is not among them.
+    """
+    chosen = next(iter(models), "") if baseline is None else baseline
+    if chosen not in models or len(models) < 2:
+        raise ParameterError(
+            f"{place} needs at least two models and a baseline among them; got the baseline {chosen!r} "
+            f"and the models {', '.join(models) or 'none'}"
+        )
+    return chosen
 
 
 def summarize(

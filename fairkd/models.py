@@ -68,8 +68,7 @@ class Network(nn.Module):
             tokens = hidden[:, int(getattr(self.backbone, "num_prefix_tokens", 0)) :]
             side = math.isqrt(tokens.shape[1])
             height, width = (side, side) if side * side == tokens.shape[1] else (tokens.shape[1], 1)
-            maps: Tensor = tokens.transpose(1, 2).unflatten(2, (height, width))
-            return maps
+            return tokens.transpose(1, 2).unflatten(2, (height, width))  # type: ignore[no-any-return]
         if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
             return hidden.permute(0, 3, 1, 2)
         return hidden

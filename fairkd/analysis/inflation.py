@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from fairkd.errors import FairkdWarning, ParameterError
-from fairkd.evaluation import FEW_SAMPLES
+from fairkd.errors import FairkdWarning
+from fairkd.evaluation import FEW_SAMPLES, choose_baseline
 from fairkd.frames import from_frames
 from fairkd.metrics import measurement
 from fairkd.metrics.confusion import Floats
@@ -74,12 +74,7 @@ def inflation(
         FairkdWarning: too few replicates for the largest family.
     """
     options = BootstrapOptions(replicates, confidence, bootstrap_seed)
-    baseline = next(iter(models), "") if baseline is None else baseline
-    if baseline not in models or len(models) < 2:
-        raise ParameterError(
-            f"inflation needs at least two models and a baseline among them; got the baseline {baseline!r} "
-            f"and the models {', '.join(models) or 'none'}"
-        )
+    baseline = choose_baseline(models, baseline, "inflation")
     aligned = align(from_frames(models))
     tables = [_compared(aligned, name, baseline, options) for name in models if name != baseline]
     table = pd.concat(tables, ignore_index=True)

@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 
 from fairkd.data.augment import Draws, apply, draw, operations
-from fairkd.data.lazy import LazyImages
+from fairkd.data.lazy import IN_MEMORY_BYTES, LazyImages
 from fairkd.data.splits import ImageSet
 from fairkd.errors import DataError
 
-#: Lazy images of up to so many bytes become a tensor for training; larger sets are gathered a batch at a time.
-IN_MEMORY_BYTES = 2 * 2**30
 _TOGETHER_BYTES = 2 * 2**20
 
 

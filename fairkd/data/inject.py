@@ -9,8 +9,7 @@ import numpy as np
 
 from fairkd.data.bias import assign_groups, majority_of_classes
 from fairkd.data.effects import EFFECTS
-from fairkd.data.lazy import LazyImages
-from fairkd.data.plan import IN_MEMORY_BYTES
+from fairkd.data.lazy import IN_MEMORY_BYTES, LazyImages
 from fairkd.data.splits import ImageSet, Splits
 from fairkd.errors import ParameterError
 from fairkd.store import digest

@@ -13,6 +13,9 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 #: of that shape.
 Change = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
+#: Image sets of up to so many bytes may become ordinary arrays or tensors; larger ones stay on disk.
+IN_MEMORY_BYTES = 2 * 2**30
+
 _PIECE = 2048
 
 

@@ -9,12 +9,10 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from fairkd.data.effects import EFFECTS
-from fairkd.data.lazy import LazyImages, on_disk
+from fairkd.data.lazy import IN_MEMORY_BYTES, LazyImages, on_disk
 from fairkd.data.splits import ImageSet, Splits
 
 SPLIT_NAMES = ("train", "validation", "test")
-#: Image sets of up to so many bytes together are kept in memory once they are read; larger ones stay on disk.
-IN_MEMORY_BYTES = 2 * 2**30
 
 Bias = Literal["auto", "subsample", "tint", "grey", "noise", "blur", "contrast", "brightness"]
 

@@ -55,20 +55,30 @@ def _packages() -> list[Check]:
 
 
 def _by_extra(requirements: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Sort the package's requirements into the core and the extras, each name once.
+    """Sort the package's requirements into the core and the extras, each with what it alone adds.
 
-    The extra ``all`` only repeats the others.
+    The build backend writes an extra that includes others (``test``, ``bench``, ``all``) with all of
+    their packages; an extra that adds nothing of its own is left out.
     """
     core: list[str] = []
     extras: dict[str, list[str]] = {}
-    seen: set[str] = set()
     for requirement in requirements:
         match = _REQUIREMENT.match(requirement)
-        if match is None or match["extra"] == "all" or match["name"] in {"fairkd", *seen}:
+        if match is None or match["name"] == "fairkd":
             continue
-        seen.add(match["name"])
-        (extras.setdefault(match["extra"], []) if match["extra"] else core).append(match["name"])
-    return core, extras
+        names = extras.setdefault(match["extra"], []) if match["extra"] else core
+        if match["name"] not in names:
+            names.append(match["name"])
+    own = {
+        extra: [
+            name
+            for name in names
+            if name not in core
+            and not any(name in other for other in extras.values() if len(other) < len(names))
+        ]
+        for extra, names in extras.items()
+    }
+    return core, {extra: names for extra, names in own.items() if names}
 
 
 def _core(name: str) -> Check:

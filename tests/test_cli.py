@@ -256,13 +256,24 @@ def test_doctor_fails_only_for_the_core(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = {"fairkd": "0.1", "torch": "2.11"}
-    requirements = ["timm>=1", "torch>=2.11", 'ray[default]>=2.40; extra == "sweep"', 'ray; extra == "all"']
+    requirements = [
+        "timm>=1",
+        "torch>=2.11",
+        "plotly; extra == 'all'",
+        "ray[default]>=2.40; extra == 'all'",
+        "plotly>=6.1; extra == 'notebooks'",
+        "ray[default]>=2.40; extra == 'sweep'",
+        "plotly>=6.1; extra == 'test'",
+        "pytest>=8; extra == 'test'",
+    ]
     monkeypatch.setattr(fairkd.doctor, "version_of", versions.get)
     monkeypatch.setattr("importlib.metadata.requires", lambda name: requirements)
     checks = {check.name: check for check in run_checks()}
     assert checks["torch"] == Check("torch", "2.11", True)
     assert checks["timm"] == Check("timm", "missing", False, "pip install timm")
     assert checks["[sweep]"] == Check("[sweep]", "missing: ray", None, "pip install 'fairkd[sweep]'")
+    assert checks["[notebooks]"].found == "missing: plotly"
+    assert checks["[test]"].found == "missing: pytest"
     assert "[all]" not in checks
     assert run_main("doctor") == 1
     assert "pip install timm" in capsys.readouterr().out

@@ -18,6 +18,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
+from fairkd.models import Network
+
+
+class Plain(nn.Module):
+    """A timm backbone alone: normalised images to logits, as a peer uses it."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.backbone = network.backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.backbone(images)
+
 
 class Images(Dataset):
     """Images in memory ``(n, 3, height, width)`` uint8 with labels, one transformed sample at a time."""

@@ -48,7 +48,8 @@ def _cases(cases: list[dict[str, Any]]) -> str:
             f"| {case['name']} | {case['peer']} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to "
             f"{max(ratios):.2f}) | {case['goal']} | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |"
         )
-    return "\n".join(lines)
+    notes = [_wrapped(f"{case['name']}: {case['note']}.") for case in cases if case["note"]]
+    return "\n\n".join(["\n".join(lines), *notes])
 
 
 def _growth(rows: list[dict[str, float]]) -> str:

@@ -43,7 +43,9 @@ def describe_saliency(table: pd.DataFrame, *, confidence: float = 0.95) -> list[
         sentences.append(
             "Whether the student looks elsewhere for one of the groups is **not settled** by these images."
         )
-    return [*sentences, "Such a difference may lie in what else the groups' images differ in."]
+    else:
+        sentences.append("Such a difference may lie in what else the groups' images differ in.")
+    return sentences
 
 
 def _signed(value: float) -> str:

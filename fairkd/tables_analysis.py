@@ -24,6 +24,9 @@ from fairkd.analysis import (
     optimize_thresholds,
     prediction_sensitivity,
     project,
+    saliency_examples,
+    saliency_maps,
+    saliency_method,
 )
 from fairkd.analysis.inflation import holm
 from fairkd.data.splits import ImageSet, Splits
@@ -208,6 +211,22 @@ def flips(predictions: Mapping[str, Predictions], **options: Any) -> pd.DataFram
     """Return :func:`fairkd.analysis.counterfactual_flips` of every model over all classes."""
     table = by_model(counterfactual_flips, predictions, **options)
     return table[table["class"] == "all"].dropna(subset="value") if len(table) else table
+
+
+def saliency_views(
+    models: Mapping[str, TrainedModel], images: ImageSet, student: str, *, per_group: int = 3
+) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:
+    """Return what :func:`fairkd.plots.saliency_pairs` shows: a few images a group, and every model's maps of them.
+
+    The images are :func:`fairkd.analysis.saliency_examples` of ``student`` against its teacher; the maps explain
+    the true class, all by the method that points somewhere for the teacher and this student.
+    """
+    rows = saliency_examples(models["teacher"].predictions, models[student].predictions, per_group=per_group)
+    shown = images.subset(rows["row"].to_numpy())
+    networks = {name: one.model for name, one in models.items()}
+    method = saliency_method([networks["teacher"], networks[student]], shown.images, shown.labels)
+    maps = {name: saliency_maps(one, shown.images, shown.labels, method) for name, one in networks.items()}
+    return rows.assign(row=np.arange(len(rows))), shown.images, maps
 
 
 def post_processed(model: TrainedModel, name: str) -> tuple[dict[str, Predictions], list[str]]:

@@ -54,7 +54,8 @@ def _cases(cases: list[dict[str, Any]]) -> str:
 
 def _growth(rows: list[dict[str, float]]) -> str:
     lines = [
-        "| images | limit of the cache, MB | cold epoch, s | warm epoch, s | cache, MB | peak memory, MB |",
+        "| images | limit of the cache, MB | cold epoch, processor s | warm epoch, processor s | cache, MB | peak "
+        "memory, MB |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
@@ -64,7 +65,8 @@ def _growth(rows: list[dict[str, float]]) -> str:
     ]
     what = (
         "One epoch of KD, test_resnet to test_resnet, random images of 32 pixels, each size in a process of its own. "
-        "Peak memory is that of the whole process, libraries included."
+        "Processor seconds of all threads, which other work on the machine hardly changes. Peak memory is that of the "
+        "whole process, libraries included."
     )
     return _wrapped(what) + "\n\n" + "\n".join(lines)
 

@@ -22,7 +22,8 @@ def describe_saliency(table: pd.DataFrame, *, confidence: float = 0.95) -> list[
         return [f"The maps of {method} point nowhere for these networks, so that nothing can be compared."]
     sentences = [
         f"By {method}, the pixels that speak most for the true class overlap by {every['value']:.3f} "
-        f"({every['low']:.3f} to {every['high']:.3f}) between teacher and student, over {every['n']} images."
+        f"({every['low']:.3f} to {every['high']:.3f}) between teacher and student, over {every['n']} images; "
+        f"unrelated maps would by about {every['chance']:.3f}."
     ]
     if every["undefined"]:
         by_group = ", ".join(f"{group} {n}" for group, n in rows["undefined"].drop("all").items())

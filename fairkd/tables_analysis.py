@@ -214,17 +214,17 @@ def flips(predictions: Mapping[str, Predictions], **options: Any) -> pd.DataFram
 
 
 def saliency_views(
-    models: Mapping[str, TrainedModel], images: ImageSet, student: str, *, per_group: int = 3
+    models: Mapping[str, TrainedModel], images: ImageSet
 ) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:
-    """Return what :func:`fairkd.plots.saliency_pairs` shows: a few images a group, and every model's maps of them.
+    """Return what :func:`fairkd.plots.saliency_pairs` shows: three images a group, and maps of three models.
 
-    The images are :func:`fairkd.analysis.saliency_examples` of ``student`` against its teacher; the maps explain
-    the true class, all by the method that points somewhere for the teacher and this student.
+    The images are :func:`fairkd.analysis.saliency_examples` of the student by plain KD against its teacher; the maps
+    of the two and of the mitigated student explain the true class, all by the method that suits the first two.
     """
-    rows = saliency_examples(models["teacher"].predictions, models[student].predictions, per_group=per_group)
+    rows = saliency_examples(models["teacher"].predictions, models["student_kd"].predictions, per_group=3)
     shown = images.subset(rows["row"].to_numpy())
-    networks = {name: one.model for name, one in models.items()}
-    method = saliency_method([networks["teacher"], networks[student]], shown.images, shown.labels)
+    networks = {name: models[name].model for name in ("teacher", "student_kd", "student_fair")}
+    method = saliency_method([networks["teacher"], networks["student_kd"]], shown.images, shown.labels)
     maps = {name: saliency_maps(one, shown.images, shown.labels, method) for name, one in networks.items()}
     return rows.assign(row=np.arange(len(rows))), shown.images, maps
 

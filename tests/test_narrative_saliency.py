@@ -14,7 +14,9 @@ def table(difference: float, p_value: float, *, n: int = 40, undefined: int = 0)
         {"group": "red", "value": 0.25, "difference": difference, "p_adjusted": p_value},
         {"group": "green", "value": 0.35, "difference": -difference, "p_adjusted": p_value},
     ]
-    found = pd.DataFrame(rows).assign(low=0.2, high=0.4, n=n, undefined=undefined, method="gradcam")
+    found = pd.DataFrame(rows).assign(
+        low=0.2, high=0.4, n=n, undefined=undefined, method="gradcam", chance=0.111
+    )
     limits = {"difference_low": found["difference"] - 0.01, "difference_high": found["difference"] + 0.01}
     return found.assign(metric="top_overlap", **limits)
 
@@ -24,6 +26,7 @@ def test_a_settled_difference_names_the_group_with_less_overlap():
     assert (
         text[0].startswith("By Grad-CAM") and "0.300 (0.200 to 0.400)" in text[0] and "40 images" in text[0]
     )
+    assert "unrelated maps would by about 0.111" in text[0]
     assert "For red the student looks elsewhere more" in text[1]
     assert "0.250, which is 0.100 less (interval of the difference −0.110 to −0.090)" in text[1]
     assert not any("green" in sentence for sentence in text)

@@ -91,10 +91,11 @@ def map_overlap(
 
     Returns:
         Tidy rows ``group, metric, value, low, high, n, undefined, difference, difference_low, difference_high, p_value,
-        p_adjusted``: group ``"all"`` first. ``n`` and ``undefined`` count images with and without two maps.
+        p_adjusted, chance``: group ``"all"`` first. ``n`` and ``undefined`` count images with and without two maps.
         ``difference`` is the group's mean less that of the other groups' images: negative where the student looks
-        elsewhere more than for the others, be it for the group or for what else its images differ in. All
-        limits are t's with the units as clusters (:func:`fairkd.metrics.clusters.cluster_mean`); ``p_adjusted`` is
+        elsewhere more than for the others, be it for the group or for what else its images differ in. ``chance`` is
+        about what maps without any relation have. All limits are t's with the units as clusters
+        (:func:`fairkd.metrics.clusters.cluster_mean`); ``p_adjusted`` is
         Holm's over the groups of one metric, and for two groups the p-value itself, since both rows make one test. NaN
         where there is nothing to compare.
 
@@ -115,8 +116,11 @@ def map_overlap(
         "top_overlap": _top_overlap(first, second, share),
     }
     groups, units = predictions.groups, predictions.units
+    chance = {"rank_correlation": 0.0, "top_overlap": share / (2 - share)}
     tables = [
-        _by_group(name, values, groups, units, predictions.group_names, confidence)
+        _by_group(name, values, groups, units, predictions.group_names, confidence).assign(
+            chance=chance[name]
+        )
         for name, values in measures.items()
     ]
     return pd.concat(tables, ignore_index=True)

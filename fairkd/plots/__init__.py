@@ -23,6 +23,7 @@ from fairkd.plots.exemplars import exemplar_grid
 from fairkd.plots.forest import inflation_forest
 from fairkd.plots.heatmaps import by_group_heatmap, contingency_heatmap, recall_heatmap
 from fairkd.plots.images import image_grid
+from fairkd.plots.monitor import training_monitor
 from fairkd.plots.pareto import pareto_front
 from fairkd.plots.reliability import reliability_grid
 from fairkd.plots.representation import group_distances, projection_scatter
@@ -75,4 +76,5 @@ __all__ = [
     "temperature_entropy",
     "temperature_study",
     "training_curves",
+    "training_monitor",
 ]

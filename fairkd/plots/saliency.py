@@ -22,7 +22,7 @@ _TILES, _GROUPS, _TILE_HEIGHT = 6, 8, 72
 def saliency_pairs(
     table: pd.DataFrame, images: np.ndarray, maps: Mapping[str, np.ndarray], *, title: str | None = None
 ) -> go.Figure:
-    """Show images with what each network looks at below them: one panel a group, one column an image.
+    """Show images with what each network looks at beside them: one panel a group, one row an image.
 
     Args:
         table: rows ``row, group, label`` and, if known, ``teacher_prediction, student_prediction, reason``, in the
@@ -44,21 +44,22 @@ def saliency_pairs(
     _check(table, images, maps)
     groups = levels(table["group"])[:_GROUPS]
     parts = [table[table["group"] == group].head(_TILES) for group in groups]
-    views = ["image", *(shorten(model_label(name), 18) for name in maps)]
-    fig, height = panels([_TILE_HEIGHT * len(views)] * len(groups), gap=88)
+    views = ["image", *(wrap(shorten(model_label(name), 24), 10) for name in maps)]
+    fig, height = panels([_TILE_HEIGHT * len(part) for part in parts], gap=88)
     for row, (group, part) in enumerate(zip(groups, parts, strict=True), 1):
         _draw(fig, part, images, maps, row)
-        name_rows(fig, views, row=row, col=1)
+        name_rows(fig, [_tick(one) for _, one in part.iterrows()], row=row, col=1)
         heading(fig, str(group), row)
+    fig.update_xaxes(tickvals=list(range(len(views))), ticktext=views, title_text="")
     fig.update_yaxes(ticks="", showline=False)
-    fig.update_yaxes(title_text="view", row=1, col=1)
-    fig.update_xaxes(title_text=_columns_title(table), row=len(groups), col=1)
-    note = "Darker: speaks more for the true class; each map on a scale of its own"
+    fig.update_yaxes(title_text="image", row=(len(groups) + 1) // 2, col=1)
+    fig.update_xaxes(title_text="view", row=len(groups), col=1)
+    note = "Darker: speaks more for the true class" + _rows_note(table)
     left_out = table["group"].nunique() - len(groups)
     if left_out:
         note += f". {left_out} more group{'s are' if left_out > 1 else ' is'} not shown"
     return finish(
-        fig, title or "Where the models look, by group", plot_height=height, note=note, headings=1, below=92
+        fig, title or "Where the models look, by group", plot_height=height, note=note, headings=1, below=86
     )
 
 
@@ -76,26 +77,25 @@ def _check(table: pd.DataFrame, images: np.ndarray, maps: Mapping[str, np.ndarra
 def _draw(
     fig: go.Figure, part: pd.DataFrame, images: np.ndarray, maps: Mapping[str, np.ndarray], row: int
 ) -> None:
-    """Draw one group's tiles: the images, and one row of maps a model."""
+    """Draw one group's tiles: in each row the image, then one map a model."""
     rows = part["row"].to_numpy()
-    colored = [_colored(one[rows]) for one in maps.values()]
-    tiles = np.concatenate([images[rows], *colored])
-    size = len(rows)
+    tiles = np.concatenate([images[rows], *(_colored(one[rows]) for one in maps.values())])
+    size, views = len(rows), 1 + len(maps)
     picks = {
-        (view, place): np.array([view * size + place])
-        for view, place in itertools.product(range(1 + len(maps)), range(size))
+        (place, view): np.array([view * size + place])
+        for place, view in itertools.product(range(size), range(views))
     }
     for view, one in enumerate(maps.values(), 1):
         for place in np.flatnonzero(np.isnan(one[rows]).any(axis=(1, 2))).tolist():
-            picks[view, place] = np.array([], dtype=np.int64)
-            say_missing(fig, place, view, row=row, col=1)
-    fig.add_trace(picture(tiles, picks, (1 + len(maps), _TILES), 1), row=row, col=1)
+            picks[place, view] = np.array([], dtype=np.int64)
+            say_missing(fig, view, place, row=row, col=1)
+    fig.add_trace(picture(tiles, picks, (size, views), 1), row=row, col=1)
     fig.add_scatter(
-        x=[place for _, place in picks],
-        y=[view for view, _ in picks],
+        x=[view for _, view in picks],
+        y=[place for place, _ in picks],
         mode="markers",
         marker={"opacity": 0, "size": 30, "color": ACCENT.color},
-        hovertext=[_hover(part.iloc[place]) for _, place in picks],
+        hovertext=[_hover(part.iloc[place]) for place, _ in picks],
         hoverinfo="text",
         showlegend=False,
         row=row,
@@ -103,11 +103,9 @@ def _draw(
     )
     fig.update_xaxes(
         tickmode="array",
-        tickvals=list(range(size)),
-        ticktext=[_tick(one) for _, one in part.iterrows()],
         tickangle=0,
         tickfont={"size": 10},
-        range=[-0.5, _TILES - 0.5],
+        range=[-0.5, views - 0.5],
         showgrid=False,
         constrain="domain",
         constraintoward="left",
@@ -136,9 +134,8 @@ def _colored(maps: np.ndarray) -> np.ndarray:
 
 
 def _tick(one: pd.Series) -> str:
-    parts = [shorten(one["label"], 6)]
-    parts += [f"{name[0]} {shorten(one[name], 4)}" for name in _predicted(one.index)]
-    return "<br>".join(parts)
+    parts = [f"{name[0]} {shorten(one[name], 6)}" for name in _predicted(one.index)]
+    return "<br>".join([shorten(one["label"], 10), *parts])
 
 
 def _hover(one: pd.Series) -> str:
@@ -151,12 +148,11 @@ def _hover(one: pd.Series) -> str:
     )
 
 
-def _columns_title(table: pd.DataFrame) -> str:
-    parts = [
-        f"{name[0]}: the {name.removesuffix('_prediction')}'s prediction"
-        for name in _predicted(table.columns)
-    ]
-    return wrap(", ".join(["true class", *parts]), 40)
+def _rows_note(table: pd.DataFrame) -> str:
+    """Explain what stands beside a row below the true class."""
+    return ", ".join(
+        ["", *(f"{name[0]}: {name.removesuffix('_prediction')} says" for name in _predicted(table.columns))]
+    )
 
 
 def _predicted(columns: pd.Index) -> list[str]:

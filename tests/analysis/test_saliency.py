@@ -203,6 +203,16 @@ def test_overlap_is_that_of_scipy_and_of_sets_with_means_by_group(cases):
         assert rows["p_adjusted"].min() == pytest.approx(min(1, 3 * rows["p_value"].min()))
 
 
+def test_maps_without_relation_are_at_chance():
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 2
+    truth = predictions(labels, labels, np.ones(300, dtype=bool))
+    table = map_overlap(rng.random((300, 20, 20)), rng.random((300, 20, 20)), truth, share=0.25)
+    rows = table[table["group"] == "all"]
+    assert rows["chance"].tolist() == [0, 0.25 / 1.75]
+    assert rows["value"].to_numpy() == pytest.approx(rows["chance"].to_numpy(), abs=0.01)
+
+
 def test_the_difference_of_independent_samples_is_welch_s_but_for_the_factor(cases):
     maps, mixed, truth = cases
     frame = truth.frame.assign(unit=np.arange(36))

@@ -16,6 +16,7 @@ from fairkd.comparison import (
     list_methods,
     methods_table,
     pareto_methods,
+    seed_predictions,
     summarize_methods,
 )
 from fairkd.config import Experiment
@@ -196,3 +197,15 @@ def test_the_command_line_lists_the_methods_and_trains_nothing(tmp_path, capsys,
     ]
     assert main(["compare", "--distillers", "dkdd"]) == 2
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+def test_seeds_on_one_split_predict_the_same_samples_with_other_models(experiment, tiny_splits):
+    found = seed_predictions(experiment, tiny_splits)
+    assert {name: len(seeds) for name, seeds in found.items()} == {"teacher": 2, "student_kd": 2}
+    for first, second in found.values():
+        assert (first.frame["index"] == second.frame["index"]).all()
+        assert not np.array_equal(first.probabilities, second.probabilities)
+    teacher = train_teacher(experiment.replace(seed=1), tiny_splits)
+    student = distill_student(experiment.replace(seed=1, mitigation="none"), teacher, tiny_splits)
+    assert np.array_equal(found["student_kd"][1].probabilities, student.predictions.probabilities)

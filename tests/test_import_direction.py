@@ -26,7 +26,8 @@ LEVELS = {
     2: {"distillers", "inference", "soft_labels", "teachers", "training"},
     3: {
         *("analysis", "evaluation", "narrative", "narrative_analysis", "narrative_data"),
-        *("narrative_saliency", "narrative_temperature", "plots", "recipes", "results", "tables"),
+        *("narrative_saliency", "narrative_seeds", "narrative_temperature", "plots", "recipes"),
+        *("results", "tables"),
         "tables_analysis",
     },
     4: {

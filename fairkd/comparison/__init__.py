@@ -1,6 +1,7 @@
 """Distillers and mitigations side by side: the same data, teacher and student, several seeds."""
 
 from fairkd.comparison.methods import Method, compare_methods, list_methods, save_comparison
+from fairkd.comparison.seeds import seed_predictions
 from fairkd.comparison.summary import (
     as_differences,
     as_points,
@@ -20,5 +21,6 @@ __all__ = [
     "methods_table",
     "pareto_methods",
     "save_comparison",
+    "seed_predictions",
     "summarize_methods",
 ]

@@ -11,7 +11,7 @@ from fairkd.recipes.models import (
     train_teacher,
 )
 from fairkd.recipes.setup import check_experiment, check_methods, load_splits, resolve_device
-from fairkd.recipes.temperature_study import temperature_study
+from fairkd.recipes.temperatures import temperature_study
 
 __all__ = [
     "ROLES",

@@ -6,26 +6,31 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
 
 from fairkd.inference import softmax
 
+_RANGE = (0.05, 20.0)
+
 
 def calibration_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature in [0.05, 100] that minimises the negative log-likelihood.
+    """Return the T in [0.05, 20] that minimises the cross-entropy of softmax(logits / T) with the labels.
 
     Fit it on validation data. Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2.
 
     Args:
-        logits: ``(n, classes)``.
-        labels: ``(n,)``.
+        logits: ``(n, classes)``, n at least 1.
+        labels: ``(n,)`` integers.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
 
-    def loss(log_temperature: float) -> float:
-        probabilities = softmax(logits, float(np.exp(log_temperature)))
-        return float(-np.log(probabilities[np.arange(len(labels)), labels] + 1e-300).mean())
+    rows = np.arange(len(labels))
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(100)), method="bounded").x))
+    def cross_entropy(log_temperature: float) -> float:
+        return float(-log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean())
+
+    bounds = tuple(np.log(_RANGE))
+    return float(np.exp(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))
 
 
 def entropy_by_group(

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from fairkd.data.batches import Batch
 from fairkd.models import Network, Outputs
 from fairkd.predictions import Predictions
+from fairkd.soft_labels import calibration_temperature
 
 Calibration = Literal["none", "global", "group"]
 
 #: Groups with fewer validation samples take the temperature of all.
 MINIMUM_SAMPLES = 50
-_RANGE = (0.05, 20.0)
 
 
 class Teachers(nn.Module):
@@ -79,34 +79,13 @@ def calibration_temperatures(validation: Predictions, kind: Calibration) -> Tens
             global one. The last entry is the global one.
     """
     count = len(validation.group_names)
-    overall = fit_temperature(validation.probabilities, validation.labels)
+    # Their constant a sample does not matter: logarithms serve as logits.
+    logits, labels = np.log(np.clip(validation.probabilities, 1e-300, None)), validation.labels
+    overall = calibration_temperature(logits, labels)
     fitted = np.full(count + 1, overall)
     if kind == "group":
         for group in range(count):
             rows = validation.groups == group
             if rows.sum() >= MINIMUM_SAMPLES:
-                fitted[group] = fit_temperature(validation.probabilities[rows], validation.labels[rows])
+                fitted[group] = calibration_temperature(logits[rows], labels[rows])
     return torch.from_numpy(fitted).float()
-
-
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the T in [0.05, 20] that minimises the cross-entropy of softmax(log p / T) with the labels.
-
-    Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599 (temperature scaling).
-
-    Args:
-        probabilities: ``(n, classes)``, n at least 1; their logarithms serve as logits, whose constant a
-            sample does not matter.
-        labels: ``(n,)`` integers.
-    """
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
-    logits = np.log(np.clip(probabilities, 1e-300, None))
-    rows = np.arange(len(labels))
-
-    def cross_entropy(log_temperature: float) -> float:
-        return float(-log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean())
-
-    bounds = tuple(np.log(_RANGE))
-    return float(np.exp(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from method_cases import batch_of
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from torch import nn
 
 from fairkd.data.batches import Batch
 from fairkd.models import create_model
 from fairkd.predictions import Predictions
-from fairkd.teachers import MINIMUM_SAMPLES, Teachers, calibration_temperatures, fit_temperature
+from fairkd.soft_labels import calibration_temperature
+from fairkd.teachers import MINIMUM_SAMPLES, Teachers, calibration_temperatures
 
 CLASSES = 4
 
@@ -73,35 +74,6 @@ def drawn(n: int, factor: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     return softmax(factor * logits, axis=1), labels
 
 
-def cross_entropy(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    logits = np.log(probabilities) / temperature
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
-
-
-@pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
-def test_the_temperature_is_the_known_factor_of_overconfidence(factor):
-    probabilities, labels = drawn(20_000, factor)
-    assert fit_temperature(probabilities, labels) == pytest.approx(factor, rel=0.03)
-
-
-@pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
-def test_no_temperature_of_a_fine_grid_is_better(factor):
-    probabilities, labels = drawn(300, factor, seed=1)
-    fitted = fit_temperature(probabilities, labels)
-    grid = np.geomspace(0.05, 20, 2000)
-    best = min(cross_entropy(probabilities, labels, temperature) for temperature in grid)
-    assert cross_entropy(probabilities, labels, fitted) <= best + 1e-9
-    assert fitted == pytest.approx(
-        min(grid, key=lambda temperature: cross_entropy(probabilities, labels, temperature)), rel=0.01
-    )
-
-
-def test_certain_probabilities_give_a_temperature_within_its_range():
-    right, wrong = np.eye(CLASSES)[[0, 1, 2]], np.array([0, 1, 2])
-    assert 0.05 <= fit_temperature(right, wrong) <= 20
-    assert fit_temperature(right, np.array([1, 2, 3])) == pytest.approx(20, rel=0.01)
-
-
 def predictions_of(parts: list[tuple[int, float, int]]) -> Predictions:
     """Predictions of groups ``(samples, factor, group)``."""
     pieces = [(*drawn(n, factor, seed), np.full(n, group)) for seed, (n, factor, group) in enumerate(parts)]
@@ -123,7 +95,7 @@ def test_each_group_gets_its_own_temperature_and_the_last_is_that_of_all():
     fitted = calibration_temperatures(validation, "group")
     assert fitted.dtype == torch.float32
     np.testing.assert_allclose(fitted[:3].numpy(), [3.0, 0.5, 1.0], rtol=0.08)
-    overall = fit_temperature(validation.probabilities, validation.labels)
+    overall = calibration_temperature(np.log(validation.probabilities), validation.labels)
     assert fitted[3].item() == pytest.approx(overall, rel=1e-6)
     glob = calibration_temperatures(validation, "global")
     np.testing.assert_allclose(glob.numpy(), [overall] * 4, rtol=1e-6)

@@ -40,7 +40,11 @@ def training_monitor(
     """
     require(history, ["epoch", "train_loss"], "training_monitor")
     adversary = "adversary_balanced_accuracy" in history.columns
-    names = ["training losses\xa0↓", *["adversary's balanced accuracy"] * adversary, "validation accuracy\xa0↑"]
+    names = [
+        "training losses\xa0↓",
+        *["adversary's balanced accuracy"] * adversary,
+        "validation accuracy\xa0↑",
+    ]
     fig, height = panels([_HEIGHT] * len(names), gap=_GAP, shared_xaxes=True)
     for row, name in enumerate(names, 1):
         heading(fig, name, row)

@@ -15,7 +15,8 @@ from fairkd.errors import ParameterError
 if TYPE_CHECKING:
     from fairkd.config import Experiment
 
-_PATHS = ("data_root", "cache_dir", "teacher_weights", "student_weights", "output_dir")
+#: Parameters that name a file or a folder.
+PATHS = ("data_root", "cache_dir", "teacher_weights", "student_weights", "output_dir")
 
 
 def read_experiment(pairs: Sequence[str], file: Path | None) -> Experiment:
@@ -30,7 +31,7 @@ def read_experiment(pairs: Sequence[str], file: Path | None) -> Experiment:
     for pair in pairs:
         name, _, text = pair.partition("=")
         values[name] = parse_value(name, text)
-    for name in _PATHS:
+    for name in PATHS:
         if isinstance(values.get(name), str):
             values[name] = str(Path(values[name]).expanduser().absolute())
     return Experiment(**values)

@@ -1,15 +1,13 @@
-"""The command line: ``fairkd run | compare | export | report | datasets | doctor``.
+"""The command line: ``fairkd run | compare | sweep | export | report | datasets | doctor``.
 
 Only what parses arguments is imported here, so that ``--help`` and mistakes are answered at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +18,9 @@ from rich.table import Table
 
 from fairkd.arguments import join_pairs, read_experiment
 from fairkd.errors import ArtifactError, FairkdError, ParameterError
+from fairkd.interrupts import terminable
 from fairkd.reproducibility import version_of
+from fairkd.sweep_command import sweep
 
 if TYPE_CHECKING:
     from fairkd.config import Experiment
@@ -150,6 +150,9 @@ def compare(
         _print(f"report: {result.report}")
 
 
+app.command()(sweep)
+
+
 @app.command()
 def export(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its folder.")],
@@ -225,27 +228,13 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Let a polite request to end (SIGTERM) leave the same record as Ctrl-C."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _run(experiment: Experiment, **options: Any) -> RunResult:
     """Execute notebooks with a display, and say what was, or would be, left alone."""
     from fairkd import pipeline
     from fairkd.display import show_events
 
     try:
-        with _terminable(), show_events(_out) as on_event:
+        with terminable(), show_events(_out) as on_event:
             result = pipeline.run(experiment, on_event=on_event, **options)
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; the same command goes on from here")
@@ -264,14 +253,19 @@ def _words(text: str) -> list[str]:
 
 
 def _run_folder(run_name: str, output_dir: str) -> Path:
-    from fairkd.config import resolve_path
+    from fairkd.config import resolve_path, suggest
+    from fairkd.store import naming
 
     outputs = resolve_path(output_dir)
-    for folder in (outputs / run_name, Path(run_name)):
-        if folder.is_dir():
-            return folder.absolute()
-    runs = sorted(path.parent.name for path in outputs.glob("*/status.json"))
-    raise ArtifactError(f"no run {run_name!r} in {outputs}; there: {', '.join(runs) or 'none yet'}")
+    with naming(f"read run {run_name!r} in {outputs}"):
+        for folder in (outputs / run_name, Path(run_name)):
+            if folder.is_dir():
+                return folder.absolute()
+        runs = sorted(path.parent.name for path in outputs.glob("*/status.json"))
+    there = ", ".join(runs[:10]) + (f" and {len(runs) - 10:,} more" if len(runs) > 10 else "")
+    raise ArtifactError(
+        f"no run {run_name!r} in {outputs}; {suggest(run_name, runs)}there: {there or 'none yet'}"
+    )
 
 
 def _print_headline(folder: Path) -> None:

@@ -58,7 +58,7 @@ class _Clock:
         passed = event.done - self._from
         if passed > 0 and event.done < event.total:
             left = (time.monotonic() - self._began) / passed * (event.total - event.done)
-            parts.append(f"{_duration(left)} left")
+            parts.append(f"{duration(left)} left")
         parts += [f"{name} {_short(value)}" for name, value in event.values.items()]
         return ", ".join(parts)
 
@@ -121,12 +121,13 @@ def _said(event: Event) -> str:
     return {
         "skip": "done before",
         "start": "started",
-        "finish": f"done in {_duration(event.seconds)}",
+        "finish": f"done in {duration(event.seconds)}",
         "report": "written from the executed notebooks",
     }[event.kind]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a time as ``40 s``, ``3 min 05 s`` or ``2 h 10 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from fairkd.comparison.summary import ALONE, BASELINE, METRICS, TEACHER
+from fairkd.comparison.scores import score_model
+from fairkd.comparison.summary import ALONE, BASELINE, TEACHER
 from fairkd.config import Experiment
 from fairkd.data.splits import Splits
 from fairkd.distillers import list_distillers
 from fairkd.errors import FairkdWarning, ParameterError
-from fairkd.evaluation import compare, evaluate
 from fairkd.mitigation import list_mitigations
 from fairkd.progress import part_of
 from fairkd.recipes import (
@@ -29,9 +28,7 @@ from fairkd.recipes import (
     train_student_alone,
     train_teacher,
 )
-from fairkd.results import bootstrap_options
-from fairkd.store import write_atomic
-from fairkd.tables import overall
+from fairkd.store import write_csv
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def compare_methods(experiment: Experiment, splits: Splits | None = None) -> pd.
 def save_comparison(experiment: Experiment, table: pd.DataFrame) -> Path:
     """Write the rows of all seeds to ``methods.csv`` in the run's folder."""
     path = experiment.run_folder / "methods.csv"
-    write_atomic(path, lambda temporary: table.to_csv(temporary, index=False))
+    write_csv(path, table)
     return path
 
 
@@ -160,34 +157,17 @@ def _train(
 def _rows_of_seed(
     experiment: Experiment, methods: Sequence[Method], models: dict[str, TrainedModel], seed: int
 ) -> list[dict[str, Any]]:
-    options = bootstrap_options(experiment)
     known = {method.name: method for method in methods}
-    predictions = {name: model.predictions for name, model in models.items()}
-    differences = compare(predictions, baseline=BASELINE, **options)
     rows = []
     for name, model in models.items():
         method = known.get(name)
-        scores = overall(evaluate(model.predictions, model=name, **options), METRICS).set_index("metric")
-        validation = overall(evaluate(model.validation, replicates=1), METRICS).set_index("metric")
-        paired = overall(differences[differences["model"] == name], METRICS).set_index("metric")
-        for metric in METRICS:
-            against = paired.loc[metric] if metric in paired.index else None
-            rows.append(
-                {
-                    "method": name,
-                    "distiller": method.distiller if method else "",
-                    "mitigation": method.mitigation if method else "",
-                    "family": method.family if method else "reference",
-                    "seed": seed,
-                    "metric": metric,
-                    **{key: scores.loc[metric, key] for key in ("value", "low", "high")},
-                    "difference": against["value"] if against is not None else np.nan,
-                    "difference_low": against["low"] if against is not None else np.nan,
-                    "difference_high": against["high"] if against is not None else np.nan,
-                    "supported": bool(against["supported"]) if against is not None else False,
-                    "validation": validation.loc[metric, "value"],
-                    "param_count": model.model.param_count,
-                    "seconds": model.history["seconds"].sum(),
-                }
-            )
+        row = {
+            "method": name,
+            "distiller": method.distiller if method else "",
+            "mitigation": method.mitigation if method else "",
+            "family": method.family if method else "reference",
+            "seed": seed,
+        }
+        baseline = None if name == BASELINE else models[BASELINE]
+        rows += [{**row, **scores} for scores in score_model(experiment, model, baseline)]
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -63,20 +64,28 @@ def best_method(summary: pd.DataFrame, tolerance: float) -> str:
 
     The teacher does not take part: the choice is between students. Test data play no part in it.
     """
-    wide = summary.pivot(index="method", columns="metric", values="validation").drop(index=TEACHER)
+    wide = _students(summary, "validation")
     near = wide[wide["accuracy"] >= wide["accuracy"].max() - tolerance]
     return str(near["recall_gap"].idxmin())
 
 
-def pareto_methods(summary: pd.DataFrame) -> set[str]:
-    """Return the students that no other beats in mean test accuracy without a larger mean recall gap."""
-    wide = summary.pivot(index="method", columns="metric", values="mean").drop(index=TEACHER)
-    points = wide[["accuracy", "recall_gap"]].to_numpy()
-    better = [
-        ((points[:, 0] >= a) & (points[:, 1] <= g) & ((points[:, 0] > a) | (points[:, 1] < g))).any()
-        for a, g in points
+def pareto_methods(summary: pd.DataFrame, *, by: str = "mean") -> set[str]:
+    """Return the students that no other beats in accuracy without a larger mean recall gap.
+
+    ``by`` is the column that holds both: ``"mean"``, on test data, or ``"validation"``.
+    """
+    wide = _students(summary, by)
+    return set(wide.index[not_beaten(wide["accuracy"].to_numpy(), wide["recall_gap"].to_numpy())])
+
+
+def not_beaten(accuracy: np.ndarray, disparity: np.ndarray) -> np.ndarray:
+    """Return ``(n,)`` bool: no other point is at least as good in both and better in one. NaN is on no front."""
+    beaten = [
+        bool(((accuracy >= a) & (disparity <= d) & ((accuracy > a) | (disparity < d))).any())
+        for a, d in zip(accuracy, disparity, strict=True)
     ]
-    return set(wide.index[~np.array(better)])
+    front: np.ndarray = ~np.array(beaten, dtype=bool) & ~np.isnan(accuracy) & ~np.isnan(disparity)
+    return front
 
 
 def methods_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +93,7 @@ def methods_table(summary: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for method, part in summary.groupby("method", sort=False):
         by_metric = part.set_index("metric")
-        cells: dict[str, str] = {METRIC_TITLES[name]: _mean_and_std(by_metric.loc[name]) for name in METRICS}
+        cells: dict[str, str] = {METRIC_TITLES[name]: mean_and_std(by_metric.loc[name]) for name in METRICS}
         for name in ("accuracy", "recall_gap"):
             cells[f"Δ {METRIC_TITLES[name]}"] = _signed_interval(by_metric.loc[name])
         cells["parameters"] = f"{by_metric['param_count'].iloc[0]:,}"
@@ -103,9 +112,12 @@ def as_differences(summary: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def as_points(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a method for :func:`fairkd.plots.pareto_front`; the bars are ± one standard deviation."""
-    front = pareto_methods(summary)
+def as_points(summary: pd.DataFrame, front: Collection[str] | None = None) -> pd.DataFrame:
+    """Return a row a method for :func:`fairkd.plots.pareto_front`; the bars are ± one standard deviation.
+
+    ``front`` names the methods on the front; default: those of the test data.
+    """
+    front = pareto_methods(summary) if front is None else front
     rows = []
     for method, part in summary.groupby("method", sort=False):
         row: dict[str, Any] = {"model": method, "on_front": method in front}
@@ -115,6 +127,12 @@ def as_points(summary: pd.DataFrame) -> pd.DataFrame:
             row |= {f"{name}_high": one["mean"] + one["std"], "param_count": one["param_count"]}
         rows.append(row)
     return pd.DataFrame(rows).replace({"model": {ALONE: "student_scratch", BASELINE: "student_kd"}})
+
+
+def _students(summary: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return a row a method but the teacher, and a column a metric."""
+    wide: pd.DataFrame = summary.pivot(index="method", columns="metric", values=column)
+    return wide.drop(index=TEACHER, errors="ignore")
 
 
 def _over_seeds(part: pd.DataFrame, confidence: float) -> tuple[float, float, float]:
@@ -128,7 +146,8 @@ def _over_seeds(part: pd.DataFrame, confidence: float) -> tuple[float, float, fl
     return float(mean), float(mean - half), float(mean + half)
 
 
-def _mean_and_std(row: pd.Series) -> str:
+def mean_and_std(row: pd.Series) -> str:
+    """Write the mean of one of :func:`summarize_methods`'s rows, with the spread if there are several seeds."""
     return f"{row['mean']:.3f}" if np.isnan(row["std"]) else f"{row['mean']:.3f} ± {row['std']:.3f}"
 
 

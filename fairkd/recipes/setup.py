@@ -28,13 +28,18 @@ from fairkd.heads import MeanReadout, add_heads
 from fairkd.inference import outputs_of
 from fairkd.mitigation import Mitigation, Setup, cell_counts, create_mitigation, mitigation_entry
 from fairkd.models import Network, Outputs, check_model_name, create_model
+from fairkd.store import file_digest
 from fairkd.training import Precision, TrainingSettings, fastest_precision
 
 Part = Literal["teacher", "student"]
 
 
-def check_experiment(experiment: Experiment) -> None:
+def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
     """Raise before any training what can be known before it.
+
+    Args:
+        experiment: what is checked.
+        plan: of its data set, if that has been looked at already.
 
     Raises:
         ParameterError: an unknown network, distiller, mitigation or device, a combination that cannot be, or no
@@ -48,8 +53,9 @@ def check_experiment(experiment: Experiment) -> None:
         check_model_name(name, "co_teachers")
     check_methods(experiment)
     resolve_device(experiment.device)
-    options = experiment.values("data")
-    plan = check_dataset(options.pop("dataset"), **options)
+    if plan is None:
+        options = experiment.values("data")
+        plan = check_dataset(options.pop("dataset"), **options)
     # Made once without a network: what a mitigation cannot do with these classes and groups shows here.
     counts = torch.ones(len(plan.class_names), len(plan.group_names), dtype=torch.int64)
     parts: tuple[Part, ...] = ("teacher", "student")
@@ -183,7 +189,7 @@ def precision(experiment: Experiment, part: Part, splits: Splits, device: str) -
         splits.num_classes,
         stem(experiment, splits),
         splits.image_size,
-        experiment.micro_batch or experiment.batch_size,
+        experiment.micro_batch if isinstance(experiment.micro_batch, int) else experiment.batch_size,
         device,
     )
 
@@ -226,6 +232,21 @@ def training_counts(splits: Splits) -> tuple[torch.Tensor, torch.Tensor]:
     labels, groups = splits.train.labels, splits.train.groups
     classes = np.bincount(labels, minlength=splits.num_classes)
     return cell_counts(labels, groups, splits.num_classes, splits.num_groups), torch.from_numpy(classes)
+
+
+def model_values(experiment: Experiment, part: Part, *, distilled: bool, mitigated: bool) -> dict[str, Any]:
+    """Return the parameters that determine a network of these data and this seed, and no others.
+
+    ``distilled``: a teacher may teach it. ``mitigated``: it is trained with the experiment's mitigation.
+    """
+    values = experiment.values(part, "training")
+    # What the mitigation reads stands in its own entry.
+    for name in ("teacher_mitigation", "teacher_adversary_weight"):
+        values.pop(name, None)
+    if weights := weights_file(experiment, part):
+        values[f"{part}_weights"] = file_digest(weights)
+    values |= distillation_values(experiment) if distilled else {}
+    return values | (mitigation_values(experiment, part) if mitigated else {})
 
 
 def distillation_values(experiment: Experiment) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from fairkd.config import Experiment
 from fairkd.errors import ArtifactError
-from fairkd.report.summary import capital, differences, read_metrics, table
+from fairkd.report.summary import METRICS, capital, differences, read_metrics, table
 from fairkd.run_state import read_status
-from fairkd.store import read_json, write_atomic
+from fairkd.store import file_digest, read_json, write_atomic
 
 REPORT = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -38,7 +38,6 @@ def write_report(run_folder: Path) -> Path:
 
 
 def _page(run_folder: Path, notebooks: list[Path]) -> str:
-    import jinja2
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -46,7 +45,26 @@ def _page(run_folder: Path, notebooks: list[Path]) -> str:
 
     renderer = ChapterRenderer(notebooks)
     chapters = renderer.chapters()
-    scripts = [get_plotlyjs()] * (renderer.figures > 0) + [_asset("page.js")]
+    scripts = [get_plotlyjs()] * (renderer.figures > 0) + [asset("page.js")]
+    return render_page(
+        "page.html.j2",
+        name=run_folder.name,
+        notice=_notice(run_folder),
+        chapters=chapters,
+        repeated=_repeated([{heading.text for heading in chapter.headings} for chapter in chapters]),
+        figures=renderer.figures,
+        css=Markup(asset("page.css")),
+        scripts=[Markup(script) for script in scripts],
+        policy=policy(scripts, compiles=bool(renderer.trace_types & _COMPILING_TRACES)),
+        **_results(run_folder),
+        **_setting(run_folder),
+    )
+
+
+def render_page(template: str, **content: Any) -> str:
+    """Fill a page's template; every text is escaped."""
+    import jinja2
+
     environment = jinja2.Environment(
         autoescape=True,
         trim_blocks=True,
@@ -54,18 +72,7 @@ def _page(run_folder: Path, notebooks: list[Path]) -> str:
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FileSystemLoader(_TEMPLATES),
     )
-    return environment.get_template("page.html.j2").render(
-        name=run_folder.name,
-        notice=_notice(run_folder),
-        chapters=chapters,
-        repeated=_repeated([{heading.text for heading in chapter.headings} for chapter in chapters]),
-        figures=renderer.figures,
-        css=Markup(_asset("page.css")),
-        scripts=[Markup(script) for script in scripts],
-        policy=_policy(scripts, compiles=bool(renderer.trace_types & _COMPILING_TRACES)),
-        **_results(read_metrics(run_folder)),
-        **_setting(run_folder),
-    )
+    return environment.get_template(template).render(**content)
 
 
 def _repeated(headings: list[set[str]]) -> set[str]:
@@ -73,11 +80,12 @@ def _repeated(headings: list[set[str]]) -> set[str]:
     return set.intersection(*headings) if len(headings) > 1 else set()
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a file of the pages' own: style, script."""
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _policy(scripts: list[str], *, compiles: bool) -> str:
+def policy(scripts: list[str], *, compiles: bool = False) -> str:
     """Return the content security policy: no request at all, no script but ours, known by their hashes."""
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     sources = " ".join([f"'sha256-{digest}'" for digest in digests] + ["'unsafe-eval'"] * compiles)
@@ -88,26 +96,35 @@ def _policy(scripts: list[str], *, compiles: bool) -> str:
 
 
 def _notice(run_folder: Path) -> str:
-    """Say what is missing from an unfinished run, or nothing."""
-    status = read_status(run_folder)
-    for name, step in status.get("steps", {}).items():
+    """Say what is missing from an unfinished run, or not as the run has written it; or nothing."""
+    for name, step in read_status(run_folder).get("steps", {}).items():
         if step.get("state") in ("failed", "interrupted"):
             return f"This run is not finished: {name} {step['state']} ({step.get('error')})"
+        for output, recorded in step.get("sha256", {}).items():
+            # Not an error: a notebook that is executed by hand writes its results here as well.
+            if (run_folder / output).is_file() and file_digest(run_folder / output) != recorded:
+                return f"{output} has changed since {name} wrote it"
     return ""
 
 
-def _results(metrics: dict[str, Any]) -> dict[str, Any]:
+def _results(run_folder: Path) -> dict[str, Any]:
     from fairkd.plots.theme import model_styles
 
-    headline = table(metrics)
-    styles = model_styles(headline.models)
-    return {
-        "findings": [str(finding) for finding in metrics.get("findings", [])],
-        "headline": headline,
-        "differences": differences(metrics),
-        "all_metrics": table(metrics, None),
-        "colors": [styles[name].color for name in headline.models],
-    }
+    metrics = read_metrics(run_folder)
+    try:
+        headline = table(metrics)
+        styles = model_styles(headline.models)
+        return {
+            "findings": [str(finding) for finding in metrics.get("findings", [])],
+            "headline": headline,
+            "differences": differences(metrics),
+            "all_metrics": table(metrics, None),
+            "colors": [styles[name].color for name in headline.models],
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{run_folder / METRICS} does not hold what a run writes ({error!r}); delete it to have it made again"
+        ) from error
 
 
 def _setting(run_folder: Path) -> dict[str, Any]:

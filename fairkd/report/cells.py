@@ -125,20 +125,25 @@ class ChapterRenderer:
     def _figure(self, figure: dict[str, Any]) -> str:
         self.figures += 1
         self.trace_types.update(str(trace.get("type", "scatter")) for trace in figure.get("data", []))
-        number, layout = self.figures, figure.get("layout", {})
-        title = layout.get("title", "")
-        text = title.get("text", "") if isinstance(title, dict) else title
-        label = escape(" ".join(unescape(re.sub(r"<[^>]*>", " ", str(text))).split()))
-        height = layout.get("height")
-        pixels = int(height) if isinstance(height, int | float) else 420
-        data = {"data": figure.get("data", []), "layout": layout}
-        return (
-            f'<figure id="figure-{number}" data-figure>'
-            f'<div class="scroll"><div class="plot" role="img" aria-label="{label}" '
-            f'style="min-height:{pixels}px;min-width:{_least_width(layout)}px"></div></div>'
-            f'<script type="application/json">{json_for_script(data)}</script>'
-            f'<figcaption><a href="#figure-{number}">Figure {number}</a></figcaption></figure>'
-        )
+        return figure_html(figure, self.figures)
+
+
+def figure_html(figure: dict[str, Any], number: int) -> str:
+    """Return a plotly figure as data for the page's script to draw, with its number below it."""
+    layout = figure.get("layout", {})
+    title = layout.get("title", "")
+    text = title.get("text", "") if isinstance(title, dict) else title
+    label = escape(" ".join(unescape(re.sub(r"<[^>]*>", " ", str(text))).split()))
+    height = layout.get("height")
+    pixels = int(height) if isinstance(height, int | float) else 420
+    data = {"data": figure.get("data", []), "layout": layout}
+    return (
+        f'<figure id="figure-{number}" data-figure>'
+        f'<div class="scroll"><div class="plot" role="img" aria-label="{label}" '
+        f'style="min-height:{pixels}px;min-width:{_least_width(layout)}px"></div></div>'
+        f'<script type="application/json">{json_for_script(data)}</script>'
+        f'<figcaption><a href="#figure-{number}">Figure {number}</a></figcaption></figure>'
+    )
 
 
 class _Prose:

@@ -167,17 +167,22 @@ def _scope(field: FieldInfo) -> Scope:
 
 
 def _explain(error: ValidationError) -> str:
-    """Turn pydantic's errors into one line."""
-    return "; ".join(_explain_one(detail) for detail in error.errors(include_url=False))
+    """Turn pydantic's errors into one line; of a parameter with several forms there is one a form."""
+    by_name: dict[str, list[Any]] = {}
+    for detail in error.errors(include_url=False):
+        by_name.setdefault(str(detail["loc"][0]), []).append(detail)
+    return "; ".join(_explain_one(name, details) for name, details in by_name.items())
 
 
-def _explain_one(detail: Any) -> str:
-    name = str(detail["loc"][0])
-    if detail["type"] == "extra_forbidden":
+def _explain_one(name: str, details: list[Any]) -> str:
+    if details[0]["type"] == "extra_forbidden":
         names = Experiment.names()
         return f"unknown parameter {name!r}: {suggest(name, names)}allowed: {', '.join(names)}"
     description = Experiment.model_fields[name].description
-    return f"{name}={_short(detail['input'])} is not allowed: {_plain(detail['msg'])} ({name}: {description})"
+    # In a tuple, each wrong element is an error of its own.
+    given = " and ".join(dict.fromkeys(_short(detail["input"]) for detail in details))
+    allowed = ", or ".join(dict.fromkeys(_plain(detail["msg"]) for detail in details))
+    return f"{name}={given} is not allowed: {allowed} ({name}: {description})"
 
 
 def _word(value: Any) -> str:

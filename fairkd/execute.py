@@ -30,6 +30,10 @@ class CellError(FairkdError):
     """A cell of a notebook failed, or the kernel that ran it died; the message is one line."""
 
 
+class KernelDiedError(CellError):
+    """The process that ran the cells is gone: killed by someone, or by the system for its memory."""
+
+
 def parameter_names(notebook: Path) -> list[str]:
     """Return the names that the notebook's cell tagged ``parameters`` assigns, in its order.
 
@@ -99,7 +103,8 @@ def execute_notebook(
     whenever :class:`fairkd.progress.ProgressBar` in the kernel has something new.
 
     Raises:
-        CellError: a cell raised, the kernel died, or could not start. What was executed is in ``target``.
+        CellError: a cell raised, or the kernel could not start. What was executed is in ``target``.
+        KernelDiedError: the kernel is gone.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -127,7 +132,9 @@ def execute_notebook(
     except PapermillExecutionError as error:
         raise CellError(_explain(error.ename, error.evalue, target)) from None
     except DeadKernelError:
-        raise CellError("the kernel died (killed, or out of memory?); run again to go on from here") from None
+        raise KernelDiedError(
+            "the kernel died (killed, or out of memory?); run again to go on from here"
+        ) from None
     except Exception as error:
         raise CellError(_explain(type(error).__name__, str(error), target)) from error
 

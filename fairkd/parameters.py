@@ -102,12 +102,11 @@ class Parameters(BaseModel):
         "training", "auto", "number format of the networks in training; auto: the fastest, as measured here"
     )
     compile: bool = _field("training", False, "compile the network with torch.compile before training")
-    micro_batch: int | None = _field(
+    micro_batch: Annotated[int, Field(ge=2, le=65536)] | Literal["auto"] | None = _field(
         "training",
         None,
-        "images computed at once; a step sums up so many parts, [2, 65536]; None: all",
-        ge=2,
-        le=65536,
+        "images computed at once, whose gradients a step averages, [2, 65536]; auto: halved when memory is "
+        "short; None: all",
     )
     ema_decay: float = _field(
         "training", 0.0, "decay a step of the moving average of the weights, [0, 1); 0: none", ge=0, lt=1

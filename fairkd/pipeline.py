@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from fairkd.config import Experiment
 from fairkd.errors import ArtifactError, FairkdError, ParameterError
-from fairkd.execute import CellError, execute_notebook, select_parameters
+from fairkd.execute import CellError, KernelDiedError, execute_notebook, select_parameters
 from fairkd.reproducibility import environment, version_of
 from fairkd.run_state import Status, locked, read_status
 from fairkd.store import digest, file_digest, write_json
@@ -125,14 +125,15 @@ def run(
     """Execute the steps that are not yet done, then write ``report.html``.
 
     A step is done when ``status.json`` has it finished under the same key (notebook, parameters, data,
-    version, earlier steps) and its files exist. ``force`` repeats all, ``start`` (``"03"`` or a name) from
-    there on, ``dry_run`` none: it checks the parameters and says what there is to do. ``command`` is the one
-    that reproduces the run, default: the experiment's own.
+    version, earlier steps), and its notebook and its outputs, unchanged, exist. ``force`` repeats all,
+    ``start`` (``"03"`` or a name) from there on, ``dry_run`` none: it checks the parameters and says what
+    there is to do. ``command`` is the one that reproduces the run, default: the experiment's own.
     ``fingerprint`` (of the data) and ``check`` (of the experiment) default to the library's own.
 
     Raises:
         ParameterError, DataError: before any kernel starts.
-        FairkdError: a step failed; ``status.json`` says which and why, and the next run goes on from it.
+        FairkdError: a step failed, or its kernel died twice; ``status.json`` says which and why, and the next
+            run goes on from it.
     """
     data = (fingerprint or _fingerprint)(experiment)
     jobs = _jobs(experiment, notebooks or notebooks_folder(), steps, data)
@@ -210,9 +211,14 @@ def _done(jobs: Sequence[_Job], folder: Path, first_forced: int) -> int:
     for index, job in enumerate(jobs[:first_forced]):
         entry = finished.get(job.step.name, {})
         same = entry.get("state") == "finished" and entry.get("key") == job.key
-        if not same or not all((folder / name).is_file() for name in job.step.files):
+        there = all((folder / name).is_file() for name in job.step.files)
+        if not (same and there and entry.get("sha256") == _output_digests(job.step, folder)):
             return index
     return min(first_forced, len(jobs))
+
+
+def _output_digests(step: Step, folder: Path) -> dict[str, str]:
+    return {name: file_digest(folder / name) for name in step.outputs}
 
 
 def _finished(folder: Path) -> bool:
@@ -245,8 +251,9 @@ def _execute(
                 emit(Event("skip", job.step.name, number, len(jobs)))
                 continue
             try:
-                with status.step(job.step.name, job.key):
+                with status.step(job.step.name, job.key) as entry:
                     _execute_step(job, folder, number, len(jobs), emit)
+                    entry["sha256"] = _output_digests(job.step, folder)
             except CellError as error:
                 raise FairkdError(f"{job.step.name}: {error}") from error
         emit(Event("report", "report", len(jobs), len(jobs)))
@@ -266,28 +273,25 @@ def _execute_step(job: _Job, folder: Path, number: int, steps: int, emit: Callab
     name, began = job.step.name, time.monotonic()
     for output in job.step.outputs:
         (folder / output).unlink(missing_ok=True)
-    emit(Event("start", name, number, steps))
 
     def on_cell(done: int, total: int) -> None:
         emit(Event("cell", name, number, steps, done, total))
 
     def on_progress(state: dict[str, Any]) -> None:
-        emit(
-            Event(
-                "progress",
-                name,
-                number,
-                steps,
-                done=int(state["done"]),
-                total=int(state["total"]),
-                text=str(state["description"]),
-                values=dict(state.get("values", {})),
-            )
-        )
+        done, total = int(state["done"]), int(state["total"])
+        text, values = str(state["description"]), dict(state.get("values", {}))
+        emit(Event("progress", name, number, steps, done, total, text=text, values=values))
 
-    execute_notebook(
-        job.source, folder / job.step.notebook, job.parameters, on_cell=on_cell, on_progress=on_progress
-    )
+    def execute() -> None:
+        emit(Event("start", name, number, steps))
+        target = folder / job.step.notebook
+        execute_notebook(job.source, target, job.parameters, on_cell=on_cell, on_progress=on_progress)
+
+    try:
+        execute()
+    except KernelDiedError:
+        # Once more: trainings go on from their checkpoints.
+        execute()
     missing = [output for output in job.step.files if not (folder / output).is_file()]
     if missing:
         raise CellError(f"finished, but did not write {', '.join(missing)} to {folder}")

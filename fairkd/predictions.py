@@ -155,7 +155,9 @@ class Predictions:
         Raises:
             ArtifactError: the file cannot be written.
         """
-        write_atomic(path, lambda temporary: self.frame.to_parquet(temporary, index=False))
+        # As bytes, and read from an open file: of a path, pyarrow takes it that its name is UTF-8.
+        content = self.frame.to_parquet(index=False)
+        write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
     @classmethod
     def from_parquet(cls, path: Path) -> Predictions:
@@ -166,7 +168,8 @@ class Predictions:
             DataError: the table in it is not one of predictions.
         """
         try:
-            frame = pd.read_parquet(path)
+            with path.open("rb") as file:
+                frame = pd.read_parquet(file)
         except (OSError, ValueError) as error:
             raise ArtifactError(f"cannot read predictions from {path}: {error}") from error
         return cls(frame)

@@ -16,7 +16,7 @@ from fairkd.evaluation import compare, missing_groups, summarize
 from fairkd.narrative import conclude
 from fairkd.predictions import Predictions
 from fairkd.recipes import TrainedModel
-from fairkd.store import write_atomic, write_json
+from fairkd.store import write_atomic, write_csv, write_json
 from fairkd.tables import overall
 
 #: (model, baseline): what distillation changed, and what the mitigation changed.
@@ -80,10 +80,10 @@ def run_findings(predictions: Mapping[str, Predictions], experiment: Experiment)
     return [*(sentence.replace("**", "") for sentence in conclude(*tables)), *missing_groups(tables[0])]
 
 
-def save_exemplars(experiment: Experiment, table: pd.DataFrame) -> Path:
-    """Write the samples on which students contradict their teacher to ``exemplars.csv``, and return its path."""
-    path = experiment.run_folder / "exemplars.csv"
-    write_atomic(path, lambda temporary: table.to_csv(temporary, index=False))
+def save_exemplars(experiment: Experiment, table: pd.DataFrame, name: str = "exemplars.csv") -> Path:
+    """Write samples on which students contradict their teacher to the run's folder, and return the file's path."""
+    path = experiment.run_folder / name
+    write_csv(path, table)
     return path
 
 
@@ -112,8 +112,8 @@ def save_results(experiment: Experiment, models: Mapping[str, TrainedModel], cos
     folder = experiment.run_folder
     frames = [one.frame.assign(model=name) for name, one in predictions.items()]
     table = pd.concat(frames, ignore_index=True).astype({"model": "category"})
-    write_atomic(folder / "predictions.parquet", lambda path: table.to_parquet(path, index=False))
-    write_atomic(folder / "efficiency.csv", lambda path: costs.to_csv(path, index=False))
+    write_atomic(folder / "predictions.parquet", lambda path: path.write_bytes(table.to_parquet(index=False)))
+    write_csv(folder / "efficiency.csv", costs)
     summary = summarize(predictions, COMPARISONS, **bootstrap_options(experiment))
     summary["efficiency"] = {row["model"]: {k: row[k] for k in _COSTS} for row in costs.to_dict("records")}
     summary["findings"] = run_findings(predictions, experiment)

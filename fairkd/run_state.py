@@ -12,25 +12,31 @@ from types import TracebackType
 from typing import Any
 
 from fairkd.errors import ArtifactError, FairkdError
-from fairkd.store import read_json, write_json
+from fairkd.store import naming, read_json, write_json
 
 STATUS = "status.json"
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """Return ``status.json``, or an empty dict if it is missing or damaged: then nothing counts as done."""
-    with contextlib.suppress(ArtifactError):
+    """Return ``status.json``, or an empty dict if it is missing or damaged: then nothing counts as done.
+
+    Raises:
+        ArtifactError: it is there and cannot be read; what is done is then not known.
+    """
+    try:
         status = read_json(folder / STATUS)
-        if isinstance(status, dict) and isinstance(status.get("steps"), dict):
-            return status
-    return {}
+    except ArtifactError as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        return {}
+    return status if isinstance(status, dict) and isinstance(status.get("steps"), dict) else {}
 
 
 class Status:
     """``status.json`` of one run, rewritten whole at each change; as a context manager, records the run's end.
 
     ``{"state": running | finished | failed | interrupted, "command": ..., "steps": {name: {state, key,
-    started, finished, seconds, error}}}``; times are UTC.
+    started, finished, seconds, error, sha256 of the outputs}}}``; times are UTC.
     """
 
     def __init__(self, folder: Path, command: str, keep: Sequence[str]) -> None:
@@ -50,15 +56,15 @@ class Status:
         self._write(_state(error))
 
     @contextlib.contextmanager
-    def step(self, name: str, key: str) -> Iterator[None]:
-        """Record a step from its start to its end, whatever the end is."""
+    def step(self, name: str, key: str) -> Iterator[dict[str, Any]]:
+        """Record a step from its start to its end, whatever the end is; more can be added to the entry."""
         began = time.monotonic()
         entry: dict[str, Any] = {"state": "running", "key": key, "started": _now()}
         self._steps[name] = entry
         self._write("running")
         raised: BaseException | None = None
         try:
-            yield
+            yield entry
         except BaseException as error:
             raised = error
             raise
@@ -82,13 +88,9 @@ def locked(folder: Path) -> Iterator[None]:
         FairkdError: another process has the folder; names it.
         ArtifactError: the folder cannot be written to.
     """
-    try:
+    with naming(f"write to {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise ArtifactError(
-            f"cannot write to {folder}: {error.strerror}; choose another output_dir"
-        ) from error
     with file:
         if not _take(file.fileno()):
             file.seek(0)

@@ -6,18 +6,46 @@ Everything is written whole or not at all: to a temporary name in the same folde
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairkd.errors import ArtifactError
+from fairkd.progress import ProgressBar
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 #: What :func:`write_sealed` puts before the content.
 SEAL_BYTES = 32
+
+_WAYS_OUT = {
+    errno.EMFILE: "close files, or allow more of them (ulimit -n)",
+    errno.ENFILE: "close programs that hold files open",
+    errno.ENAMETOOLONG: "choose a shorter output_dir or run_name",
+    errno.EIO: "check the disk",
+    errno.ENOENT: "repeat what makes it",
+}
+
+
+@contextlib.contextmanager
+def naming(action: str) -> Iterator[None]:
+    """Turn an ``OSError`` into an error that says what cannot be done (``write <path>``), why, and the way out.
+
+    Raises:
+        ArtifactError: what was done inside raised an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        way_out = _WAYS_OUT.get(error.errno or 0, "free space or choose another output_dir")
+        raise ArtifactError(f"cannot {action}: {error.strerror or error}; {way_out}") from error
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -28,13 +56,10 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise ArtifactError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another output_dir"
-        ) from error
+        with naming(f"write {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -46,15 +71,26 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table for people as CSV, atomically.
+
+    A text that a spreadsheet would compute (one that starts with ``=``, ``+``, ``-``, ``@``, a tab or a line break)
+    gets an apostrophe before it: names of classes and files come from anywhere.
+    """
+    safe = table.rename(columns=_literal).map(_literal)
+    write_atomic(path, lambda temporary: safe.to_csv(temporary, index=False))
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ArtifactError: the file is missing or is not JSON.
+        ArtifactError: the file is missing, cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with naming(f"read {path}"):
+            return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ArtifactError(f"cannot read {path}: {error}; delete it to have it made again") from error
 
 
@@ -65,18 +101,25 @@ def digest(value: Any, length: int = 12) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file's bytes.
+
+    Raises:
+        ArtifactError: the file cannot be read.
+    """
+    with naming(f"read {path}"), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_sealed(path: Path, content: bytes) -> None:
-    """Write bytes behind their SHA-256, atomically."""
+def write_sealed(path: Path, content: bytes, *, keep: Path | None = None) -> None:
+    """Write bytes behind their SHA-256, atomically. What ``path`` held before becomes ``keep``."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
             file.write(hashlib.sha256(content).digest())
             file.write(content)
+        # Only now: a full disk leaves both as they were.
+        if keep is not None and path.is_file():
+            path.replace(keep)
 
     write_atomic(path, write)
 
@@ -87,11 +130,8 @@ def read_sealed(path: Path) -> bytes:
     Raises:
         ArtifactError: the file is missing or its bytes have changed.
     """
-    try:
-        with path.open("rb") as file:
-            seal, content = file.read(SEAL_BYTES), file.read()
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+    with naming(f"read {path}"), path.open("rb") as file:
+        seal, content = file.read(SEAL_BYTES), file.read()
     if hashlib.sha256(content).digest() != seal:
         raise ArtifactError(f"{path} is damaged (its SHA-256 is not the recorded one)")
     return content
@@ -110,34 +150,60 @@ class ArtifactFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the artefact is complete."""
-        return (self.path / "config.json").is_file()
+        """Whether the artefact is complete.
+
+        Raises:
+            ArtifactError: that cannot be told (no permission, a name that is too long).
+        """
+        with naming(f"read {self.path}"):
+            return (self.path / "config.json").is_file()
 
     def begin(self) -> Path:
         """Return the folder to work in. What an interrupted attempt left there is kept, for resuming."""
-        try:
+        with naming(f"create {self.partial}"):
             self.partial.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArtifactError(
-                f"cannot create {self.partial}: {error.strerror}; choose another output_dir"
-            ) from error
         return self.partial
 
-    def finish(self, details: dict[str, Any]) -> None:
-        """Write ``config.json`` and move the folder into place."""
-        # A process that was killed while it wrote may have left a temporary file.
-        for leftover in self.partial.glob(".*.tmp"):
-            leftover.unlink()
-        files = {
-            file.name: file_digest(file)
-            for file in sorted(self.partial.iterdir())
-            if file.name != "config.json"
-        }
-        config = {"determined_by": self.determined_by, "sha256": files, **details}
-        write_json(self.partial / "config.json", config)
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.partial.replace(self.path)
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Let one process at a time make the artefact; another one waits, with a bar that says so.
+
+        The lock ends with its process, however that ends. Where the file system has no locks there is none.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError, NotImplementedError):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:
+                    with ProgressBar(f"waiting for another process that makes {self.path.name}", 1) as bar:
+                        bar.update(0)
+                        lock.acquire()
+                held.callback(lock.release)
+            yield
+
+    def finish(self, details: dict[str, Any], scratch: Collection[str] = ()) -> None:
+        """Write ``config.json`` and move the folder into place; then delete the files ``scratch``.
+
+        Whoever is killed before the move still has them to go on from.
+        """
+        with naming(f"finish {self.path}"):
+            # A process that was killed while it wrote may have left a temporary file.
+            for leftover in self.partial.glob(".*.tmp"):
+                leftover.unlink()
+            left_out = {"config.json", *scratch}
+            names = sorted(file.name for file in self.partial.iterdir() if file.name not in left_out)
+            files = {name: file_digest(self.partial / name) for name in names}
+            config = {"determined_by": self.determined_by, "sha256": files, **details}
+            write_json(self.partial / "config.json", config)
+            if self.path.exists():
+                shutil.rmtree(self.path)
+            self.partial.replace(self.path)
+            for name in scratch:
+                (self.path / name).unlink(missing_ok=True)
 
     def check(self) -> dict[str, Any]:
         """Verify every file against its SHA-256 and return ``config.json``.
@@ -149,6 +215,12 @@ class ArtifactFolder:
         if not isinstance(config, dict) or not isinstance(config.get("sha256"), dict):
             raise ArtifactError(
                 f"{self.path / 'config.json'} lists no files; delete {self.path} to have it made again"
+            )
+        # The folder's name is the hash of what determines it.
+        if digest(config.get("determined_by")) != digest(self.determined_by):
+            raise ArtifactError(
+                f"{self.path / 'config.json'} is damaged: it is of another artefact; delete {self.path} to have "
+                "it made again"
             )
         for name, expected in config["sha256"].items():
             file = self.path / name
@@ -175,3 +247,7 @@ def _finite(value: Any) -> Any:
     if hasattr(value, "item") and not isinstance(value, str):
         return _finite(value.item())
     return value
+
+
+def _literal(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

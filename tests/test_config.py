@@ -52,6 +52,7 @@ def test_an_unknown_parameter_without_a_close_name_is_answered_with_the_names_al
         ("adversary_sees_label", "perhaps", "valid boolean"),
         ("teacher", 18, "valid string"),
         ("optimizer", "adam", "'adamw' or 'sgd'"),
+        ("micro_batch", 1, "greater than or equal to 2, or input should be 'auto'"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed_and_what_the_parameter_means(name, value, bound):
@@ -63,6 +64,9 @@ def test_a_bad_value_is_named_with_what_is_allowed_and_what_the_parameter_means(
 def test_several_bad_values_are_all_named_in_one_line():
     message = message_of(temperature=-1, seed=-1)
     assert "temperature=-1 is not allowed" in message and "seed=-1 is not allowed" in message
+    assert message_of(temperatures=(0, 4, -1)).startswith(
+        "temperatures=0 and -1 is not allowed: input should be"
+    )
 
 
 def test_the_error_stays_one_short_line_for_any_object_a_notebook_may_hold():

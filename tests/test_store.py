@@ -115,9 +115,13 @@ def test_json_holds_nan_as_null_and_numpy_as_plain_values(tmp_path: Path):
 def test_json_that_cannot_be_read_is_named_with_the_way_out(tmp_path: Path):
     (tmp_path / "half.json").write_text('{"a": ')
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
-    for name in ("half.json", "binary.json", "missing.json"):
-        with pytest.raises(ArtifactError, match=rf"cannot read .*{name}: .*; delete it"):
-            read_json(tmp_path / name)
+    for name, way_out in (
+        ("half", "delete it"),
+        ("binary", "delete it"),
+        ("missing", "repeat what makes it"),
+    ):
+        with pytest.raises(ArtifactError, match=rf"cannot read .*{name}\.json: .*; {way_out}"):
+            read_json(tmp_path / f"{name}.json")
 
 
 # Sealed files

@@ -1,21 +1,29 @@
 """Decoded images on disk: one memory-mapped ``.npy`` file a source and size, read instead of the images.
 
-The file holds two arrays, one after the other: the pixels, and the files' hashes, which are looked at in every load.
+The file holds the pixels, with numpy's header; of each image, the file's hash, which is looked at in every load, and
+a CRC-32 of its pixels; at the end, the SHA-256 of these two.
 Its name holds the hash of everything that determines its content: each file's name, size and time of
 change (or CRC-32), the image size, the decoder's version. It is written under a temporary name and renamed, so
 that a reader, in this process or another, finds all of it or nothing; of two writers the last one wins, with the
-same content. On opening, header and length are checked; the bytes are not, so that opening takes no time.
+same content. On opening, all is checked but the pixels, so that opening takes no time; those of an image are checked
+when they are first read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
+import io
+import math
 import os
 import shutil
+import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +34,9 @@ from fairkd.store import write_atomic
 
 VARIABLE = "FAIRKD_CACHE"
 #: Raised by one whenever the file's form changes.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
+#: A file that is being written is written to all the time.
+_ABANDONED_SECONDS = 3600
 
 
 class Stored(NamedTuple):
@@ -46,22 +56,27 @@ def cache_folder(chosen: str | None) -> Path:
 
 
 def open_cached(path: Path, n: int, size: int) -> Stored | None:
-    """Return ``n`` decoded images, memory-mapped.
+    """Return ``n`` decoded images, memory-mapped; ``None`` where there is no such file.
 
-    ``None`` where there is no such file, or one that cannot be what was written there.
+    Warns:
+        FairkdWarning: the file is not what was written there; ``None`` is returned.
     """
-    shape, hash_type = (n, size, size, 3), record_type(size)["hash"]
-    try:
-        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-        if (pixels.shape, pixels.dtype) != (shape, np.uint8):
-            return None
-        with path.open("rb") as file:
-            file.seek(pixels.offset + pixels.nbytes)
-            hashes = np.load(file, allow_pickle=False)
-            whole = file.read(1) == b""
-    except (OSError, ValueError, EOFError):
+    if not path.is_file():
         return None
-    return Stored(pixels, hashes) if whole and (hashes.shape, hashes.dtype) == ((n,), hash_type) else None
+    header, shape = _header(n, size), (n, size, size, 3)
+    try:
+        with path.open("rb") as file:
+            if file.read(len(header)) != header:
+                raise ValueError("it is damaged: its header is another one")
+            file.seek(math.prod(shape), os.SEEK_CUR)
+            footer = _read_footer(file.read(), n, size)
+        pixels = np.memmap(path, dtype=np.uint8, mode="r", offset=len(header), shape=shape)
+    except (OSError, ValueError) as error:
+        warnings.warn(
+            f"{path} cannot be used ({error}): the images are decoded again", FairkdWarning, stacklevel=2
+        )
+        return None
+    return Stored(_CheckedPixels.of(pixels, footer["checksum"], path), footer["hash"])
 
 
 def decode_to_cache(
@@ -85,6 +100,7 @@ def decode_to_cache(
     """
 
     def write(temporary: Path) -> None:
+        _remove_abandoned(temporary)
         _check_space(temporary.parent, n * record_type(size).itemsize)
         with temporary.open("wb") as file:
             _write(file, n, size, _checked(decode(), check))
@@ -107,13 +123,70 @@ def decode_to_cache(
 
 
 def _write(file: IO[bytes], n: int, size: int, decoded: Iterator[tuple[int, Decoded]]) -> None:
+    file.write(_header(n, size))
+    footer = np.empty(n, dtype=_footer_type(size))
+    for start, chunk in decoded:
+        footer["hash"][start : start + len(chunk.records)] = chunk.records["hash"]
+        for i, pixels in enumerate(chunk.records["pixels"], start):
+            footer["checksum"][i] = zlib.crc32(pixels.tobytes())
+        file.write(chunk.records["pixels"].tobytes())
+    file.write(footer.tobytes() + hashlib.sha256(footer.tobytes()).digest())
+
+
+def _header(n: int, size: int) -> bytes:
+    file = io.BytesIO()
     header = {"descr": "|u1", "fortran_order": False, "shape": (n, size, size, 3)}
     np.lib.format.write_array_header_2_0(file, header)
-    hashes = np.empty(n, dtype=record_type(size)["hash"])
-    for start, chunk in decoded:
-        hashes[start : start + len(chunk.records)] = chunk.records["hash"]
-        file.write(chunk.records["pixels"].tobytes())
-    np.save(file, hashes)
+    return file.getvalue()
+
+
+def _footer_type(size: int) -> np.dtype:
+    return np.dtype([("hash", record_type(size)["hash"]), ("checksum", np.uint32)])
+
+
+def _read_footer(data: bytes, n: int, size: int) -> np.ndarray:
+    footer, seal = data[:-32], data[-32:]
+    if hashlib.sha256(footer).digest() != seal:
+        raise ValueError("it is damaged: its SHA-256 is not the recorded one")
+    return np.frombuffer(footer, dtype=_footer_type(size), count=n)
+
+
+class _CheckedPixels(np.memmap):
+    """Pixels of a cache file; each image is compared with its checksum when it is first read."""
+
+    _checksums: np.ndarray | None = None
+    _checked: np.ndarray
+    _path: Path
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, checksums: np.ndarray, path: Path) -> _CheckedPixels:
+        """Take over memory-mapped ``pixels (n, size, size, 3)`` with their ``checksums (n,)``."""
+        checked = pixels.view(cls)
+        checked._checksums, checked._path = checksums, path
+        checked._checked = np.zeros(len(checksums), dtype=bool)
+        return checked
+
+    def __getitem__(self, key: Any) -> Any:
+        pixels = np.asarray(self)
+        if self._checksums is not None:
+            rows = np.atleast_1d(np.arange(len(pixels))[key[0] if isinstance(key, tuple) else key])
+            for row in rows[~self._checked[rows]].tolist():
+                if zlib.crc32(pixels[row]) != self._checksums[row]:
+                    raise ArtifactError(
+                        f"{self._path} is damaged (image {row} is not what was written there); delete it to have "
+                        "it made again"
+                    )
+            self._checked[rows] = True
+        return pixels[key]
+
+
+def _remove_abandoned(temporary: Path) -> None:
+    """Delete what killed processes have left of this file: it may be as large as the data set."""
+    pattern = f"{temporary.name.removesuffix('.tmp').rpartition('.')[0]}.*.tmp"
+    for leftover in temporary.parent.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
+                leftover.unlink()
 
 
 def _checked(

@@ -1,25 +1,34 @@
 """Training: steps, the loop, selection on validation data, checkpoints and the teachers' cached outputs."""
 
-from fairkd.training.loop import Trainer, TrainingSettings, training_images
+from fairkd.training.checkpoint import CHECKPOINTS
+from fairkd.training.control import Change, StoppedError, TrainingControl, one_training, stop_on_interrupt
+from fairkd.training.loop import Trainer
 from fairkd.training.optimizer import learning_rate_factor, make_optimizer
 from fairkd.training.precision import Precision, fastest_precision
 from fairkd.training.selection import Score, Selector
+from fairkd.training.settings import TrainingSettings, training_images
 from fairkd.training.steps import Step, distill_step, task_step
 from fairkd.training.teacher_cache import CacheFolder, TeacherOutputs
 
 __all__ = [
+    "CHECKPOINTS",
     "CacheFolder",
+    "Change",
     "Precision",
     "Score",
     "Selector",
     "Step",
+    "StoppedError",
     "TeacherOutputs",
     "Trainer",
+    "TrainingControl",
     "TrainingSettings",
     "distill_step",
     "fastest_precision",
     "learning_rate_factor",
     "make_optimizer",
+    "one_training",
+    "stop_on_interrupt",
     "task_step",
     "training_images",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -22,33 +22,15 @@ from fairkd.mitigation import Adversary, Mitigation
 from fairkd.models import Network, Outputs
 from fairkd.progress import ProgressBar
 from fairkd.training.checkpoint import Checkpoint
+from fairkd.training.control import TrainingControl
+from fairkd.training.memory import SMALLEST_PART, StepState, describe_shortage, is_out_of_memory
 from fairkd.training.optimizer import learning_rate_factor, make_optimizer
-from fairkd.training.precision import Precision, autocast
+from fairkd.training.precision import autocast
+from fairkd.training.records import summarize_records
 from fairkd.training.scores import validation_scores
-from fairkd.training.selection import Rule, Score, Selector
+from fairkd.training.selection import Score, Selector
+from fairkd.training.settings import TrainingSettings, training_images
 from fairkd.training.steps import Step
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a network is trained; the fields are those of :class:`fairkd.config.Experiment`."""
-
-    epochs: int
-    batch_size: int = 64
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warmup_epochs: int = 1
-    patience: int = 0
-    selection: Rule = "accuracy"
-    selection_tolerance: float = 0.01
-    augmentation: str = "none"
-    seed: int = 0
-    device: str = "cpu"
-    precision: Precision = "float32"
-    compile: bool = False
-    micro_batch: int | None = None
-    ema_decay: float = 0.0
 
 
 class Trainer:
@@ -65,13 +47,14 @@ class Trainer:
         extra: torch.nn.Module | None = None,
         images: AugmentedImages | None = None,
         folder: Path | None = None,
+        control: TrainingControl | None = None,
         description: str = "training",
     ) -> None:
         self.network = network.to(settings.device)
         self.step, self.splits, self.settings = step, splits, settings
         self.mitigation = (mitigation or Mitigation()).to(settings.device)
         self.extra = (extra or torch.nn.Module()).to(settings.device)
-        self.description = description
+        self.description, self.control = description, control or TrainingControl()
         self.stream = BatchStream(
             images or training_images(splits, settings),
             settings.batch_size,
@@ -97,7 +80,12 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device, enabled=settings.precision == "float16")
         self.selector = Selector(settings.selection, settings.selection_tolerance)
         self.history: list[dict[str, Any]] = []
-        self.checkpoint = Checkpoint(folder / "checkpoint.pt", self) if folder else None
+        #: Of the unfinished epoch: the records, and the number of the step that each is of, counted from 1.
+        self.partial: tuple[list[dict[str, Tensor]], list[int]] = ([], [])
+        chosen = settings.micro_batch
+        #: Images computed at once; with ``micro_batch="auto"`` it shrinks to what fits into memory.
+        self.part = settings.batch_size if chosen in (None, "auto") else cast(int, chosen)
+        self.checkpoint = Checkpoint(folder, self) if folder else None
 
     def fit(self) -> pd.DataFrame:
         """Train, load the selected epoch's weights into the network, and return the history.
@@ -105,18 +93,19 @@ class Trainer:
         Returns:
             One row an epoch: losses, ``validation_accuracy``, ``validation_recall_gap``,
             ``validation_worst_group_accuracy``, ``validation_accuracy[<group>]``, the adversary's balanced
-            accuracy, and ``selected``.
+            accuracy, ``selected``, and ``changes`` where the control changed settings.
 
         Raises:
-            TrainingError: the loss is not finite; names the epoch, the step and the terms.
+            StoppedError: the control says so; a checkpoint is written.
+            TrainingError: the loss or the weights are not finite, or a step does not fit into memory; names the
+                epoch and the step.
         """
         first = self.checkpoint.load() if self.checkpoint else 0
         epochs = self.settings.epochs
-        if not first:
+        if not first and not self.partial[0]:
             torch.manual_seed(self.settings.seed)
         with ProgressBar(self.description, epochs * len(self.stream)) as bar:
-            if first:
-                bar.update(first * len(self.stream))
+            bar.update(first * len(self.stream))
             for epoch in range(first, epochs):
                 if self._out_of_patience():
                     break
@@ -145,31 +134,75 @@ class Trainer:
         self.network.train()
         self.mitigation.train()
         self.extra.train()
-        steps, rate, progress = len(self.stream), 0.0, 0.0
-        records: list[dict[str, Tensor]] = []
-        numbers: list[int] = []
-        for number, batch in enumerate(self.stream.epoch(epoch)):
+        steps, (records, numbers) = len(self.stream), self.partial
+        done = numbers[-1] if numbers else 0
+        bar.update(done)
+        for number, batch in enumerate(itertools.islice(self.stream.epoch(epoch), done, None), done):
+            self.control.before_step(self, epoch, number)
             progress = (epoch + (number + 0.5) / steps) / self.settings.epochs
-            rate = self._set_learning_rate(progress)
+            self._set_learning_rate(progress)
             records += self._backward(batch, progress)
             numbers += [number + 1] * (len(records) - len(numbers))
             self._update()
             bar.update(epoch=f"{epoch + 1}/{self.settings.epochs}")
-        row = self._summarize_epoch(epoch, records, numbers)
+        row = self._epoch_so_far(epoch)
+        self.partial = ([], [])
+        return row
+
+    def history_so_far(self, epoch: int) -> list[dict[str, Any]]:
+        """Return a row for each finished epoch, and one without validation for the steps of ``epoch``, from 0.
+
+        Raises:
+            TrainingError: as :meth:`fit`.
+        """
+        done = self.partial[1]
+        rows = [{"epoch": epoch + done[-1] / len(self.stream), **self._epoch_so_far(epoch)}] if done else []
+        return [*self.history, *rows]
+
+    def _epoch_so_far(self, epoch: int) -> dict[str, Any]:
+        records, numbers = self.partial
+        row: dict[str, Any] = {"learning_rate": self.optimizer.param_groups[0]["lr"]}
+        row |= summarize_records(
+            records, numbers, self._modules, description=self.description, epoch=epoch + 1
+        )
+        if "adversary_balanced_accuracy" in row:
+            row["chance"] = 1 / self.splits.num_groups
+        if self.settings.micro_batch == "auto":
+            row["micro_batch"] = self.part
         if isinstance(self.mitigation, Adversary):
+            progress = (epoch + (numbers[-1] - 0.5) / len(self.stream)) / self.settings.epochs
             row["adversary_strength"] = self.mitigation.strength(progress)
-        return {"learning_rate": rate, **row}
+        return row | self.control.logged(epoch, len(self.stream))
 
     def _backward(self, batch: Batch, progress: float) -> list[dict[str, Tensor]]:
-        """Compute the gradients of a batch; in parts they are averaged, as if each part were a step's batch."""
-        parts = batch.split(self.settings.micro_batch or len(batch.labels))
+        """Compute the gradients of a batch; where they do not fit into memory, again in parts of half the size."""
+        while True:
+            adapts = self.settings.micro_batch == "auto" and min(self.part, len(batch.labels)) > SMALLEST_PART
+            before = StepState(self._modules, self.settings.device) if adapts else None
+            try:
+                return self._backward_in_parts(batch, progress)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._zero_grad()
+                if before is None:
+                    shortage = describe_shortage(self.network, batch.images, self.part)
+                    raise TrainingError(f"{self.description}: {shortage}") from error
+            # Not in the handler: until it ends, the error holds what the failed attempt computed.
+            before.restore()
+            self.part = max(SMALLEST_PART, -(-min(self.part, len(batch.labels)) // 2))
+
+    def _backward_in_parts(self, batch: Batch, progress: float) -> list[dict[str, Tensor]]:
+        """Each part is computed as if it were a step's batch; the gradients are averaged over the images."""
+        parts = batch.split(self.part)
         records: list[dict[str, Tensor]] = []
         sums: dict[Tensor, Tensor] = {}
         for part in parts:
             self._zero_grad()
             records.append(self._backward_part(part, progress))
             if len(parts) > 1:
-                shares = {p: p.grad / len(parts) for p in self._parameters() if p.grad is not None}
+                share = len(part.labels) / len(batch.labels)
+                shares = {p: p.grad * share for p in self._parameters() if p.grad is not None}
                 sums |= {p: sums[p] + share if p in sums else share for p, share in shares.items()}
         for parameter, gradient in sums.items():
             parameter.grad = gradient
@@ -211,37 +244,17 @@ class Trainer:
             self.averaged.update_parameters(self.network)
 
     def _parameters(self) -> Iterator[torch.nn.Parameter]:
-        for module in (self.network, self.extra, self.mitigation):
+        for module in self._modules:
             yield from module.parameters()
+
+    @property
+    def _modules(self) -> tuple[torch.nn.Module, ...]:
+        return self.network, self.extra, self.mitigation
 
     @property
     def _evaluated(self) -> Network:
         """The network that is validated and kept: the trained one, or its moving average."""
         return cast(Network, self.averaged.module) if self.averaged else self.network
-
-    def _summarize_epoch(
-        self, epoch: int, records: list[dict[str, Tensor]], steps: list[int]
-    ) -> dict[str, Any]:
-        """Average the records in one transfer from the device, and refuse losses that are not finite.
-
-        ``steps``: the number of the step that each record is of.
-        """
-        columns = {name: torch.stack([record[name] for record in records]).cpu() for name in records[0]}
-        total = columns["loss"] + columns.get("adversary_loss", torch.zeros(()))
-        if not bool(torch.isfinite(total).all()):
-            first = int((~torch.isfinite(total)).nonzero()[0])
-            terms = ", ".join(f"{k}={v[first].item():.3g}" for k, v in columns.items() if v.ndim == 1)
-            raise TrainingError(
-                f"{self.description}: the loss is not finite at epoch {epoch + 1}, step {steps[first]} ({terms}); "
-                "lower learning_rate or adversary_weight"
-            )
-        row = {f"train_{k}": v.mean().item() for k, v in columns.items() if v.ndim == 1}
-        if "adversary_hits" in columns:
-            hits, count = columns["adversary_hits"].sum(0), columns["adversary_count"].sum(0)
-            # The mean over class x group cells: what the prior of a skewed set cannot buy.
-            row["adversary_balanced_accuracy"] = (hits[count > 0] / count[count > 0]).mean().item()
-            row["chance"] = 1 / self.splits.num_groups
-        return row
 
     def _validate(self) -> dict[str, Any]:
         data = self.splits.validation
@@ -252,12 +265,11 @@ class Trainer:
         classes = {"classes_predicted": len(np.unique(predicted))}
         return {f"validation_{name}": value for name, value in {**scores, **classes}.items()}
 
-    def _set_learning_rate(self, progress: float) -> float:
+    def _set_learning_rate(self, progress: float) -> None:
         warmup = min(self.settings.warmup_epochs / self.settings.epochs, 0.5)
         rate = self.settings.learning_rate * learning_rate_factor(progress, warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        return rate
 
     def _zero_grad(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -269,17 +281,6 @@ class Trainer:
             return False
         chosen = self.selector.chosen()[0].epoch
         return len(self.history) - chosen >= self.settings.patience
-
-
-def training_images(splits: Splits, settings: TrainingSettings) -> AugmentedImages:
-    """Return the training images as a training with these settings sees them."""
-    return AugmentedImages(
-        splits.train,
-        augmentation=settings.augmentation,
-        seed=settings.seed,
-        device=settings.device,
-        fingerprint=splits.fingerprint,
-    )
 
 
 def _averaged(network: Network, decay: float) -> AveragedModel:

@@ -58,13 +58,22 @@ class CacheFolder:
         self.path, self.limit = path, limit
 
     def read(self, key: str, name: str) -> dict[str, Tensor] | None:
-        """Return what is stored, or ``None`` where there is nothing or it is damaged."""
+        """Return what is stored, or ``None`` where there is nothing.
+
+        Warns:
+            FairkdWarning: what is stored cannot be read; ``None`` is returned.
+        """
         file = self.path / key / name
+        if not file.is_file():
+            return None
         try:
             tensors = load(read_sealed(file))
-            os.utime(file.parent)
-        except (ArtifactError, OSError, SafetensorError):
+        except (ArtifactError, SafetensorError) as error:
+            reason = error if isinstance(error, ArtifactError) else f"{file} is damaged: {error}"
+            warnings.warn(f"{reason}: the teacher's outputs are computed again", FairkdWarning, stacklevel=4)
             return None
+        with contextlib.suppress(OSError):
+            os.utime(file.parent)
         return tensors
 
     def write(self, key: str, name: str, tensors: dict[str, Tensor]) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from full_disk import full_disk
-from training_cases import INTERRUPTED, equal_states, make_network, make_trainer
+from training_cases import INTERRUPTED, assert_same, equal_states, make_network, make_trainer
 
 from fairkd.errors import ArtifactError
 from fairkd.models import create_model
@@ -23,16 +23,6 @@ from fairkd.training import Trainer, task_step
 
 # So few steps rarely suffice to predict more than one class.
 pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
-
-
-def assert_same(one: Trainer, history: pd.DataFrame, other: Trainer, other_history: pd.DataFrame) -> None:
-    columns = history.columns.drop("seconds")
-    pd.testing.assert_frame_equal(history[columns], other_history[columns], check_exact=True)
-    for part in ("network", "mitigation", "extra"):
-        assert equal_states(getattr(one, part).state_dict(), getattr(other, part).state_dict()), part
-    for part in ("optimizer", "mitigation_optimizer"):
-        states = [getattr(trainer, part).state_dict()["state"] for trainer in (one, other)]
-        assert all(equal_states(states[0][key], states[1][key]) for key in states[1]), part
 
 
 def copy_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -147,6 +137,7 @@ def zero_a_weight(content: bytes) -> bytes:
 def test_a_corrupt_checkpoint_names_the_file_and_the_way_out(tiny_splits, tmp_path, damage):
     make_trainer(tiny_splits, folder=tmp_path).fit()
     path = tmp_path / "checkpoint.pt"
+    (tmp_path / "checkpoint.previous.pt").unlink()
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ArtifactError) as caught:
         make_trainer(tiny_splits, folder=tmp_path).fit()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from method_cases import context_of, mitigation_of, setup_of
 from torch import Tensor, nn
@@ -108,3 +109,14 @@ def make_distiller(
 
 def equal_states(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def assert_same(one: Trainer, history: pd.DataFrame, other: Trainer, other_history: pd.DataFrame) -> None:
+    """The same weights, histories and optimisers' states, bit for bit."""
+    columns = history.columns.drop("seconds")
+    pd.testing.assert_frame_equal(history[columns], other_history[columns], check_exact=True)
+    for part in ("network", "mitigation", "extra"):
+        assert equal_states(getattr(one, part).state_dict(), getattr(other, part).state_dict()), part
+    for part in ("optimizer", "mitigation_optimizer"):
+        states = [getattr(trainer, part).state_dict()["state"] for trainer in (one, other)]
+        assert all(equal_states(states[0][key], states[1][key]) for key in states[1]), part

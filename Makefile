@@ -25,7 +25,7 @@ run: $(VENV)/.installed-notebooks  ## install what is needed, run the main job o
 
 test: $(VENV)/.installed-test  ## install what tests need and run them all, notebooks included
 	$(BIN)/python -m pytest
-	FAIRKD_HEADLESS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --timeout 900 -p no:cacheprovider notebooks
+	FAIRKD_HEADLESS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --timeout 900 -p no:cacheprovider notebooks docs/tutorial
 
 test-fast: $(VENV)/.installed-test  ## the tests that need no notebook and no browser
 	$(BIN)/python -m pytest -m "not notebooks and not browser and not distributed"

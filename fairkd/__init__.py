@@ -29,6 +29,7 @@ _HOMES = {
     "load_dataset": "data",
     "load_splits": "recipes",
     "predict": "inference",
+    "sweep": "sweeps",
     "temperature_study": "recipes",
     "train_student_alone": "recipes",
     "train_students": "recipes",
@@ -62,6 +63,7 @@ __all__ = [
     "mitigation",
     "plots",
     "predict",
+    "sweep",
     "temperature_study",
     "train_student_alone",
     "train_students",
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
         train_teacher,
     )
     from fairkd.report.data_card import data_card
+    from fairkd.sweeps import sweep
 
 
 def __getattr__(name: str) -> Any:

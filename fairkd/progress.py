@@ -10,8 +10,9 @@ import contextlib
 import contextvars
 import json
 import os
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,17 +22,30 @@ T = TypeVar("T")
 PROGRESS_FILE = "FAIRKD_PROGRESS_FILE"
 _SECONDS_BETWEEN_WRITES = 0.2
 _PART_OF = contextvars.ContextVar("part_of", default="")
+_FOLLOWER: contextvars.ContextVar[Callable[[ProgressBar], None] | None] = contextvars.ContextVar(
+    "follower", default=None
+)
 
 
 def is_headless() -> bool:
-    """Whether nobody can move a widget: under the pipeline, nbval or continuous integration.
+    """Whether nobody can move a widget: under the pipeline, papermill, nbconvert, nbval or continuous integration.
 
-    ``FAIRKD_HEADLESS=1`` or ``=0`` decides it by hand, for example for plain papermill.
+    ``FAIRKD_HEADLESS=1`` or ``=0`` decides it by hand.
     """
     decided = os.environ.get("FAIRKD_HEADLESS")
     if decided is not None:
         return decided not in ("", "0")
-    return any(os.environ.get(name) for name in (PROGRESS_FILE, "PYTEST_CURRENT_TEST", "CI"))
+    known = any(os.environ.get(name) for name in (PROGRESS_FILE, "PYTEST_CURRENT_TEST", "CI"))
+    return known or not _somebody_could_answer()
+
+
+def _somebody_could_answer() -> bool:
+    """Whether the running cell was sent by a front end that could answer ``input()``; papermill and its like cannot."""
+    module = sys.modules.get("IPython")
+    kernel = getattr(module.get_ipython(), "kernel", None) if module else None
+    if kernel is None:
+        return True
+    return bool(kernel.get_parent("shell").get("content", {}).get("allow_stdin", True))
 
 
 class ProgressBar:
@@ -41,10 +55,11 @@ class ProgressBar:
         whole = _PART_OF.get()
         self.description = f"{whole}: {description}" if whole else description
         self.total, self.done = total, 0
+        self._follower = _FOLLOWER.get()
         self._path = os.environ.get(PROGRESS_FILE)
         self._written = 0.0
         self._bar: Any = None
-        if self._path is None:
+        if self._path is None and self._follower is None:
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=total, desc=description, leave=False)
@@ -52,7 +67,9 @@ class ProgressBar:
     def update(self, steps: int = 1, **values: float | str) -> None:
         """Advance by ``steps`` and show ``values``."""
         self.done += steps
-        if self._bar is not None:
+        if self._follower is not None:
+            self._follower(self)
+        elif self._bar is not None:
             self._bar.set_postfix(values, refresh=False)
             self._bar.update(steps)
         elif self._path is not None:
@@ -95,6 +112,16 @@ def part_of(whole: str) -> Iterator[None]:
         yield
     finally:
         _PART_OF.reset(token)
+
+
+@contextlib.contextmanager
+def followed_by(follower: Callable[[ProgressBar], None]) -> Iterator[None]:
+    """Let ``follower`` show the bars that are made inside: it is called with a bar that has advanced."""
+    token = _FOLLOWER.set(follower)
+    try:
+        yield
+    finally:
+        _FOLLOWER.reset(token)
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

@@ -93,17 +93,6 @@ def student_exemplars(predictions: Mapping[str, Predictions], images: ImageSet) 
     return table.assign(row=rows[table["index"]].to_numpy())
 
 
-def lost(table: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Return one student's exemplars that its teacher had right."""
-    rows = (table["model"] == model) & (table["outcome"] == "teacher right, student wrong")
-    found = table[rows & table["group"].notna()]
-    return (
-        found
-        if len(found)
-        else nothing(f"{model} is wrong on no sample with a group that its teacher has right")
-    )
-
-
 def outputs_of_models(models: Mapping[str, TrainedModel], images: ImageSet) -> dict[str, ArrayOutputs]:
     """Return every model's logits and pooled features of the images, in their order."""
     return {name: outputs_of(one.model, images.images) for name, one in models.items()}

@@ -26,15 +26,23 @@ LEVELS = {
     2: {"distillers", "inference", "soft_labels", "teachers", "training"},
     3: {
         *("analysis", "evaluation", "narrative", "narrative_analysis", "narrative_data"),
-        *("narrative_saliency", "narrative_seeds", "narrative_temperature", "plots", "recipes"),
-        *("results", "tables"),
+        *(
+            "narrative_preview",
+            "narrative_saliency",
+            "narrative_seeds",
+            "narrative_temperature",
+            "plots",
+            "recipes",
+            "results",
+            "tables",
+        ),
         "tables_analysis",
     },
     4: {
         *("arguments", "comparison", "display", "doctor", "execute", "export", "pipeline", "report"),
-        *("run_state", "sweep", "widgets"),
+        *("interrupts", "run_state", "runs", "sweeps", "widgets"),
     },
-    5: {"__main__", "cli"},
+    5: {"__main__", "cli", "sweep_command"},
 }
 LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}
 OPTIONAL = (

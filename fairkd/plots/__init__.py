@@ -25,6 +25,7 @@ from fairkd.plots.heatmaps import by_group_heatmap, contingency_heatmap, recall_
 from fairkd.plots.images import image_grid
 from fairkd.plots.monitor import training_monitor
 from fairkd.plots.pareto import pareto_front
+from fairkd.plots.preview import preview_curve
 from fairkd.plots.reliability import reliability_grid
 from fairkd.plots.representation import group_distances, projection_scatter
 from fairkd.plots.saliency import saliency_pairs
@@ -65,6 +66,7 @@ __all__ = [
     "model_styles",
     "pareto_front",
     "predictability_bars",
+    "preview_curve",
     "projection_scatter",
     "recall_heatmap",
     "reliability_diagram",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,13 +18,20 @@ from fairkd.plots.theme import finish
 _MOST_GROUPS = 6
 
 
-def exemplar_grid(table: pd.DataFrame, images: np.ndarray, *, title: str | None = None) -> go.Figure:
+def exemplar_grid(
+    table: pd.DataFrame,
+    images: np.ndarray,
+    *,
+    totals: Mapping[Hashable, int] | None = None,
+    title: str | None = None,
+) -> go.Figure:
     """Show the first images of each group with the true class, the teacher's and the student's prediction.
 
     Args:
         table: rows ``row, group, label, teacher_prediction, student_prediction`` and, if known, ``margin_change``, in
             the order to show; ``row`` is the position in ``images``. Rows without a group are left out.
         images: ``(n, height, width, 3)``, uint8.
+        totals: samples of each group, where the table holds a part of them.
         title: plain text.
 
     Returns:
@@ -45,7 +54,7 @@ def exemplar_grid(table: pd.DataFrame, images: np.ndarray, *, title: str | None 
         part = table[table["group"] == group]
         shown = part.head(TILES)
         tile_row(fig, images, shown["row"], _ticks(shown), _hovers(shown), row=place)
-        heading(fig, f"{group}: {len(shown)} of {len(part)}", place)
+        heading(fig, f"{group}: {len(shown)} of {(totals or {}).get(group, len(part))}", place)
     fig.update_xaxes(title_text="true class, then teacher (T) and student (S)", row=len(groups))
     fig.update_yaxes(title_text="group", row=(len(groups) + 1) // 2)
     hidden = len(every) - len(groups)

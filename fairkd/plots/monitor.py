@@ -68,7 +68,7 @@ def _draw_adversary(fig: go.Figure, history: pd.DataFrame) -> None:
     fig.add_trace(chance, row=2, col=1)
     curve = _curve(history, "adversary_balanced_accuracy", "adversary", ACCENT)
     fig.add_trace(curve, row=2, col=1)
-    fig.update_yaxes(title_text="share", row=2, col=1)
+    fig.update_yaxes(title_text="share", range=[0, 1.05], row=2, col=1)
 
 
 def _draw_accuracy(fig: go.Figure, history: pd.DataFrame, row: int) -> None:
@@ -109,13 +109,15 @@ def _curve(history: pd.DataFrame, column: str, name: str, style: Style) -> go.Sc
 def _mark_changes(fig: go.Figure, history: pd.DataFrame, rows: int) -> None:
     """Draw a line through all panels where a setting was changed, with what it became."""
     texts = history["changes"].dropna() if "changes" in history.columns else []
-    for setting, value, place in _CHANGE.findall("; ".join(map(str, texts))):
+    for turn, (setting, value, place) in enumerate(_CHANGE.findall("; ".join(map(str, texts)))):
         for row in range(1, rows + 1):
             fig.add_vline(x=float(place), line={"color": TEXT, "dash": "dot", "width": 1.5}, row=row, col=1)
         fig.add_annotation(
             x=float(place),
-            yref="y domain",
+            # In turn over the panels: changes may be close.
+            yref=f"y{turn % rows + 1 if turn % rows else ''} domain",
             y=1,
+            xref="x",
             xanchor="left",
             yanchor="top",
             textangle=-90,

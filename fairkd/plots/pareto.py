@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from fairkd.plots.panels import error_bars, levels, numbers, panels, require, require_one_row_each
+from fairkd.plots.panels import error_bars, levels, numbers, panels, require, require_one_row_each, ring
 from fairkd.plots.text import count, escape, estimate, lines, metric, model_label, quantity, shorten
 from fairkd.plots.theme import ACCENT, LINE, MODEL_STYLES, finish, model_styles
 from fairkd.plots.tradeoff import name_tradeoff_axes
@@ -22,6 +22,7 @@ def pareto_front(
     size: str | None = None,
     title: str | None = None,
     note: str = "",
+    front: str = "not beaten in both",
 ) -> go.Figure:
     """Place many models by accuracy and disparity; up and to the left is better.
 
@@ -29,11 +30,14 @@ def pareto_front(
         table: a row a model: ``model, accuracy, disparity``, the boolean ``on_front`` (no other is at least as
             good in both and better in one), and, if known, ``accuracy_low``, ``accuracy_high``,
             ``disparity_low``, ``disparity_high``, ``n``. Models on the front and the four roles have a symbol
-            of their own, the others are faded; the hover names each.
+            of their own, the others are faded; the hover names each. Those with a true ``selected`` get a ring.
         disparity: the metric behind the column ``disparity``; lower is better.
         size: a column whose value the symbols' area shows, for example ``param_count``.
         title: plain text.
         note: plain text in smaller type, for example what the bars are.
+        front: plain text, what the models on the front have in common.
+
+    Each point carries its row's label in ``table`` as ``customdata``.
 
     Raises:
         DataError: a column is missing, or a model occurs twice.
@@ -44,13 +48,16 @@ def pareto_front(
     named = table["on_front"].astype(bool) | table["model"].isin(MODEL_STYLES)
     styles = model_styles(levels(table.loc[named, "model"]))
     fig, height = panels([420])
-    _draw_front(fig, table[table["on_front"].astype(bool)])
+    _draw_front(fig, table[table["on_front"].astype(bool)], front)
     behind = table[~named]
     if len(behind):
         fig.add_trace(_behind(behind, disparity, size))
     for _, row in table[named].iterrows():
         marker = styles[row["model"]].marker(_diameter(row, table, size))
         fig.add_trace(_point(row.to_frame().T, marker, disparity, size))
+    if "selected" in table.columns:
+        for _, row in table[table["selected"].eq(True)].iterrows():
+            ring(fig, float(row["disparity"]), float(row["accuracy"]), row=1)
     name_tradeoff_axes(fig, disparity)
     area = f"Area of the symbols: {metric(size).label}." if size else ""
     return finish(
@@ -63,7 +70,7 @@ def pareto_front(
     )
 
 
-def _draw_front(fig: go.Figure, front: pd.DataFrame) -> None:
+def _draw_front(fig: go.Figure, front: pd.DataFrame, name: str) -> None:
     """Join the models that no other beats."""
     rows = front.sort_values(["disparity", "accuracy"])
     fig.add_trace(
@@ -72,7 +79,7 @@ def _draw_front(fig: go.Figure, front: pd.DataFrame) -> None:
             y=rows["accuracy"],
             mode="lines",
             line={"color": LINE, "width": 1.5, "shape": "hv"},
-            name="not beaten in both",
+            name=escape(name),
             hoverinfo="skip",
         )
     )
@@ -84,7 +91,8 @@ def _behind(rows: pd.DataFrame, disparity: str, size: str | None) -> go.Scatter:
         y=rows["accuracy"],
         mode="markers",
         marker={"color": ACCENT.color, "symbol": "circle", "size": _BEHIND, "opacity": 0.45},
-        name="beaten by another (hover for the name)",
+        name="others (hover for the name)",
+        customdata=list(rows.index),
         hovertext=[_hover(row, disparity, size) for _, row in rows.iterrows()],
         hoverinfo="text",
     )
@@ -102,6 +110,7 @@ def _point(row: pd.DataFrame, marker: dict[str, object], disparity: str, size: s
         error_x=error_bars(gap, gap_low, gap_high, color),
         error_y=error_bars(accuracy, accuracy_low, accuracy_high, color),
         name=shorten(model_label(row["model"].iloc[0]), 36),
+        customdata=list(row.index),
         hovertext=[_hover(row.iloc[0], disparity, size)],
         hoverinfo="text",
     )

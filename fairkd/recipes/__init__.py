@@ -6,15 +6,18 @@ from fairkd.recipes.models import (
     TrainedModel,
     distill_student,
     is_trained,
+    student_folder,
     train_student_alone,
     train_students,
     train_teacher,
 )
+from fairkd.recipes.preview import HeadPreview
 from fairkd.recipes.setup import check_experiment, check_methods, load_splits, resolve_device
 from fairkd.recipes.temperatures import temperature_study
 
 __all__ = [
     "ROLES",
+    "HeadPreview",
     "Role",
     "TrainedModel",
     "check_experiment",
@@ -23,6 +26,7 @@ __all__ = [
     "is_trained",
     "load_splits",
     "resolve_device",
+    "student_folder",
     "temperature_study",
     "train_student_alone",
     "train_students",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,13 +23,16 @@ from fairkd.models import Network, load_state
 from fairkd.predictions import Predictions
 from fairkd.recipes import setup
 from fairkd.reproducibility import environment, seed_everything, version_of
-from fairkd.store import ArtifactFolder, file_digest, write_atomic
+from fairkd.store import ArtifactFolder, naming, write_atomic
 from fairkd.teachers import Teachers, calibration_temperatures
 from fairkd.training import (
+    CHECKPOINTS,
     CacheFolder,
     TeacherOutputs,
     Trainer,
+    TrainingControl,
     distill_step,
+    one_training,
     task_step,
     training_images,
 )
@@ -71,15 +76,19 @@ def train_student_alone(experiment: Experiment, splits: Splits | None = None) ->
 
 
 def distill_student(
-    experiment: Experiment, teacher: TrainedModel, splits: Splits | None = None
+    experiment: Experiment,
+    teacher: TrainedModel,
+    splits: Splits | None = None,
+    control: TrainingControl | None = None,
 ) -> TrainedModel:
     """Distil ``teacher`` into the student with the experiment's distiller and mitigation.
 
     ``experiment.replace(mitigation="none")`` gives plain distillation, ``distiller="none"`` the mitigation
     without a teacher. The distillers of several teachers train the ``co_teachers`` first, or load them, and
-    the weights ``"agre"`` a student alone.
+    the weights ``"agre"`` a student alone. ``control`` stops, pauses and changes the student's training; a student
+    whose settings it changed is stored under a hash of its own.
     """
-    return _Recipe(experiment, splits).train(_role(experiment), teacher)
+    return _Recipe(experiment, splits, control).train(_role(experiment), teacher)
 
 
 def train_students(
@@ -99,13 +108,27 @@ def is_trained(experiment: Experiment, teacher: TrainedModel, splits: Splits | N
     return recipe.folder(_role(experiment), teacher).finished
 
 
+def student_folder(experiment: Experiment, teacher: TrainedModel, splits: Splits | None = None) -> Path:
+    """Return the artefact folder of the student that :func:`distill_student` makes; it may not exist yet."""
+    return _Recipe(experiment, splits).folder(_role(experiment), teacher).path
+
+
+@contextlib.contextmanager
+def _reserved(folder: ArtifactFolder) -> Iterator[None]:
+    # Whatever part of it the system refuses.
+    with naming(f"make {folder.path}"), one_training(), folder.lock():
+        yield
+
+
 def _role(experiment: Experiment) -> Role:
     return "student_kd" if experiment.mitigation == "none" else "student_fair"
 
 
 class _Recipe:
-    def __init__(self, experiment: Experiment, splits: Splits | None) -> None:
-        self.experiment = experiment
+    def __init__(
+        self, experiment: Experiment, splits: Splits | None, control: TrainingControl | None = None
+    ) -> None:
+        self.experiment, self.control = experiment, control or TrainingControl()
         self.splits = splits or setup.load_splits(experiment)
         self.device = setup.resolve_device(experiment.device)
 
@@ -115,32 +138,33 @@ class _Recipe:
         part: setup.Part = "teacher" if role == "teacher" else "student"
         network = setup.make_network(self.experiment, part, self.splits)
         mitigation = self._mitigation(role, part, network)
-        if folder.finished:
-            return _load(folder, _finished_form(network, mitigation).to(self.device))
-        seed_everything(self.experiment.seed)
-        trainer = self._trainer(role, part, network, mitigation, teacher, folder)
-        return self._finish(role, folder, network, trainer.fit())
+        with contextlib.nullcontext() if folder.finished else _reserved(folder):
+            # Another process may have made it while this one waited.
+            if folder.finished:
+                return _load(folder, _finished_form(network, mitigation).to(self.device))
+            seed_everything(self.experiment.seed)
+            trainer = self._trainer(role, part, network, mitigation, teacher, folder)
+            history = trainer.fit()
+            # Settings that were changed meanwhile make it another model.
+            return self._finish(role, self.folder(role, teacher), network, history)
 
     def folder(self, role: Role, teacher: TrainedModel | None) -> ArtifactFolder:
         """The artefact's folder; its hash is of everything that determines the model, and of nothing else."""
         experiment = self.experiment
         part: setup.Part = "teacher" if role == "teacher" else "student"
-        determined = experiment.values(part, "training")
+        distilled = role in ("student_kd", "student_fair")
+        mitigated = role in ("teacher", "student_fair")
+        determined = setup.model_values(experiment, part, distilled=distilled, mitigated=mitigated)
         determined |= {
             "augmentation": setup.augmentation(experiment, self.splits),
             "stem": setup.stem(experiment, self.splits),
             "precision": setup.precision(experiment, part, self.splits, self.device),
         }
-        # What the mitigation reads stands in its own entry.
-        for name in ("teacher_mitigation", "teacher_adversary_weight"):
-            determined.pop(name, None)
-        if weights := setup.weights_file(experiment, part):
-            determined[f"{part}_weights"] = file_digest(weights)
-        if role in ("student_kd", "student_fair"):
+        if distilled:
             assert teacher is not None
-            determined |= {"taught_by": self._taught_by(teacher), **setup.distillation_values(experiment)}
-        if role in ("teacher", "student_fair"):
-            determined |= setup.mitigation_values(experiment, part)
+            determined["taught_by"] = self._taught_by(teacher)
+        if self.control.changes:
+            determined["changes"] = [vars(change) for change in self.control.changes]
         versions = {name: version_of(name) for name in ("fairkd", "torch", "timm")}
         determined |= {"seed": experiment.seed, "data": self.splits.fingerprint, "versions": versions}
         return ArtifactFolder(experiment.output_path, role.split("_")[0], determined)
@@ -183,6 +207,7 @@ class _Recipe:
     ) -> Trainer:
         experiment = self.experiment
         mitigation.prepare(network)
+        self.control.folder = lambda: self.folder(role, teacher).partial
         settings = setup.make_settings(experiment, part, self.splits, self.device)
         images = training_images(self.splits, settings)
         distiller = None
@@ -214,6 +239,7 @@ class _Recipe:
             extra=distiller,
             images=images,
             folder=folder.begin(),
+            control=self.control,
             description=role.replace("_", " "),
         )
 
@@ -245,8 +271,7 @@ class _Recipe:
         for split in ("validation", "test"):
             predictions = predict(network, self.splits, split, device=self.device)
             write_atomic(work / f"{split}.parquet", predictions.to_parquet)
-        (work / "checkpoint.pt").unlink(missing_ok=True)
-        folder.finish({"role": role, "environment": environment()})
+        folder.finish({"role": role, "environment": environment()}, scratch=CHECKPOINTS)
         return _load(folder, network)
 
 

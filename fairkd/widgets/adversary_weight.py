@@ -136,7 +136,7 @@ class AdversaryWeightPanel(Panel):
             trained = self.weight in self.scores
             button.disabled = trained
             message.value = self._describe() if trained else "<p>No student has this weight yet.</p>"
-            command.value = command_html(self.command)
+            command.value = command_html(self.command, copy=True)
             refresh(figure, self.static())
 
         def train(_: Any) -> None:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
+from fairkd.errors import FairkdError
 from fairkd.progress import is_headless
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+# By way of the selection: pages that are neither local nor encrypted have no clipboard of their own.
+_COPY = (
+    ' <button type="button" class="jupyter-widgets jupyter-button" style="width: auto" '
+    "onclick=\"getSelection().selectAllChildren(this.previousElementSibling); document.execCommand('copy'); "
+    'this.textContent = \'Copied\'" aria-label="copy the command">Copy</button>'
+)
 
 
 class Panel:
@@ -31,15 +39,19 @@ class Panel:
         from IPython.display import HTML, display
 
         if is_headless():
-            display(self.static())
+            try:
+                display(self.static())
+            except FairkdError as error:
+                # There is nothing to show yet: say what to do, and let the notebook go on.
+                display(HTML(f"<p>{html.escape(str(error))}</p>"))
             display(HTML(command_html(self.command)))
         else:
             display(self.widget())
 
 
-def command_html(command: str) -> str:
-    """Return the command as one line of HTML."""
-    return f"<p>Reproduce with <code>{html.escape(command)}</code></p>"
+def command_html(command: str, *, copy: bool = False) -> str:
+    """Return the command as one line of HTML; with ``copy``, with a button that puts it on the clipboard."""
+    return f"<p>Reproduce with <code>{html.escape(command)}</code>{_COPY if copy else ''}</p>"
 
 
 def refresh(widget: Any, figure: go.Figure) -> None:

@@ -108,7 +108,7 @@ class TemperaturePanel(Panel):
             tooltip="hold Ctrl or Shift to choose several, at most 6",
             layout={"width": "420px"},
         )
-        command = w.HTML(command_html(self.command))
+        command = w.HTML(command_html(self.command, copy=True))
         bars, images = (
             go.FigureWidget(self._softened([self.temperature])),
             go.FigureWidget(self.images()),
@@ -127,7 +127,7 @@ class TemperaturePanel(Panel):
             refresh(bars, self._softened([self.temperature]))
             entropy.layout.shapes[-1].update(x0=self.temperature, x1=self.temperature)
             sentences.value = self._sentences()
-            command.value = command_html(self.command)
+            command.value = command_html(self.command, copy=True)
 
         slider.observe(update, names="value")
         chosen.observe(update, names="value")

@@ -225,6 +225,13 @@ class Tables:
             table[f"{name}_high"] = [row["high"] for row in drawn]
         return table.assign(selected=[False, False, True, False])
 
+    def previews(self) -> pd.DataFrame:
+        rows = [{"source": s, "adversary_weight": w} for s in ("preview", "trained") for w in (0, 0.3, 1, 10)]
+        table = pd.DataFrame(rows).assign(chance=0.5, selected=lambda rows: rows["adversary_weight"] == 1)
+        for name in ("accuracy", "recall_gap", "adversary_balanced_accuracy"):
+            table[name] = self.random.uniform(0.1, 0.9, len(table))
+        return table
+
     def saliency(self) -> pd.DataFrame:
         cells = product(self.groups, self.classes[:3])
         rows = [{"group": g, "label": c, "teacher_prediction": c, "student_prediction": c} for g, c in cells]
@@ -288,6 +295,7 @@ FROM_TABLE: dict[str, tuple[Callable[..., go.Figure], Callable[[Tables], pd.Data
     "metric_comparison": (plots.metric_comparison, Tables.metrics),
     "pareto_front": (plots.pareto_front, Tables.front),
     "predictability_bars": (plots.predictability_bars, Tables.predictability),
+    "preview_curve": (plots.preview_curve, Tables.previews),
     "projection_scatter": (plots.projection_scatter, Tables.projection),
     "recall_heatmap": (plots.recall_heatmap, Tables.recall),
     "reliability_diagram": (plots.reliability_diagram, Tables.bins),
@@ -299,6 +307,7 @@ FROM_TABLE: dict[str, tuple[Callable[..., go.Figure], Callable[[Tables], pd.Data
     "temperature_entropy": (plots.temperature_entropy, Tables.entropy),
     "temperature_study": (plots.temperature_study, Tables.temperatures),
     "training_curves": (plots.training_curves, Tables.history),
+    "training_monitor": (plots.training_monitor, Tables.history),
 }
 
 

@@ -17,7 +17,7 @@ from fairkd.errors import DataError
 
 ESCAPED = "&lt;i&gt;cat&lt;/i&gt; &amp; &#36;x&#36;"
 #: These figures write no name from the data.
-NAMELESS = {"adversary_curves", "adversary_weight_curve", "association_bars"}
+NAMELESS = {"adversary_curves", "adversary_weight_curve", "association_bars", "preview_curve"}
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -96,7 +96,14 @@ def test_a_missing_column_or_an_empty_table_is_named(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     sorted(
-        set(FROM_TABLE) - {"adversary_curves", "training_curves", "reliability_diagram", "projection_scatter"}
+        set(FROM_TABLE)
+        - {
+            "adversary_curves",
+            "training_curves",
+            "training_monitor",
+            "reliability_diagram",
+            "projection_scatter",
+        }
     ),
 )
 def test_two_values_for_one_place_are_refused(name: str) -> None:

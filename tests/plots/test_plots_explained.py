@@ -27,7 +27,7 @@ def pixels(trace: go.Image) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(trace.source.partition(",")[2]))))
 
 
-def test_maps_are_drawn_below_their_images_darker_where_larger(examples: pd.DataFrame) -> None:
+def test_maps_are_drawn_beside_their_images_darker_where_larger(examples: pd.DataFrame) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     rising = np.tile(np.linspace(-1, 1, 64), (3, 64, 1))
     fig = plots.saliency_pairs(
@@ -37,14 +37,18 @@ def test_maps_are_drawn_below_their_images_darker_where_larger(examples: pd.Data
     alone = pixels(picture(images, {(0, 0): np.array([2])}, (1, 1), 1))
     side = alone.shape[0]
     np.testing.assert_array_equal(first[:side, :side], alone)
-    middle = first[side + side // 2, :side, :3].astype(int).sum(axis=1)[4:-4]
+    middle = first[side // 2, side : 2 * side, :3].astype(int).sum(axis=1)[4:-4]
     # Nothing below 0 is told apart; above it every step is darker.
     half = len(middle) // 2
     assert len(set(middle[: half - 2])) == 1 and (np.diff(middle[half + 2 :]) <= 0).all()
     assert middle[-1] < middle[0] - 300
     missing = [note for note in fig.layout.annotations if note.text == "n/a"]
-    assert [(note.x, note.y) for note in missing] == [(0, 2), (1, 2), (0, 2)]
-    assert fig.layout.yaxis.ticktext == ("image", "teacher", "student, KD")
+    assert [(note.x, note.y) for note in missing] == [(2, 0), (2, 1), (2, 0)]
+    assert [text.replace("<br>", " ") for text in fig.layout.xaxis.ticktext] == [
+        "image",
+        "teacher",
+        "student, KD",
+    ]
 
 
 def test_at_most_eight_groups_are_shown_and_the_others_counted() -> None:

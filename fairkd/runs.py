@@ -1,0 +1,185 @@
+"""All finished runs in an output folder as one table, to be compared: what the explorer and its figure show."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic_core import from_json
+
+from fairkd.comparison.summary import not_beaten
+from fairkd.config import Experiment
+from fairkd.errors import ParameterError
+from fairkd.metrics import METRICS
+from fairkd.recipes import ROLES
+
+#: Metrics of which less is better: what can stand against the accuracy.
+DISPARITIES = tuple(name for name, one in METRICS.items() if one.better == "lower")
+COSTS = ("param_count", "macs", "weights_mb", "latency_ms")
+#: What each model depends on beside the data; two runs that differ elsewhere have the same one.
+_KEYS = ("run", "setting", "seed", "dataset", "model")
+
+
+def list_runs(output_dir: Path) -> pd.DataFrame:
+    """Return a row a model of every run folder that has a ``metrics.json``; folders that cannot be read are left out.
+
+    Returns:
+        ``run`` (the folder's name), ``setting`` (the changed parameters without the seed), ``seed``, ``dataset``
+        (name, skew and group), ``model`` (a role), a column a metric of the test split with ``<metric>_low`` and
+        ``<metric>_high``, ``validation_<metric>`` where the run has it, ``param_count``, ``macs``, ``weights_mb``
+        and ``latency_ms``. Empty where there is no run.
+    """
+    records = [row for path in sorted(output_dir.glob("*/metrics.json")) for row in _rows(path)]
+    return pd.DataFrame(records) if records else pd.DataFrame(columns=list(_KEYS))
+
+
+def as_settings(runs: pd.DataFrame, disparity: str = "recall_gap") -> pd.DataFrame:
+    """Reduce :func:`list_runs`'s rows to one point a setting and model, over its seeds.
+
+    Teachers, students alone and plain KD students that do not depend on a changed parameter occur in many runs;
+    the same numbers are shown once.
+
+    Args:
+        runs: of one data set.
+        disparity: the metric that becomes the column ``disparity``; lower is better.
+
+    Returns:
+        ``model`` (a label), ``role, setting, runs`` (names), ``seeds, accuracy, disparity`` with ``_low`` and
+        ``_high`` (± one standard deviation over the seeds; of one seed its bootstrap interval),
+        ``validation_accuracy, validation_disparity`` (NaN where unknown), costs, and ``on_front``: no other
+        student is at least as good in both and better in one.
+
+    Raises:
+        ParameterError: the runs are of several data sets, or the disparity is not known.
+    """
+    if disparity not in DISPARITIES:
+        raise ParameterError(
+            f"disparity={disparity!r} is not one of {', '.join(DISPARITIES)}: of these less is better"
+        )
+    datasets = sorted(runs["dataset"].unique())
+    if len(datasets) != 1:
+        raise ParameterError(
+            f"runs of {len(datasets)} data sets cannot be compared: keep those of one ({', '.join(datasets)})"
+        )
+    # The fewest changes first: a model that a parameter does not concern is named without it.
+    parts = runs.sort_values("setting", key=lambda column: column.str.len(), kind="stable")
+    parts = parts.drop_duplicates(["model", "seed", "accuracy", disparity, "setting"])
+    points = [_point(part, disparity) for _, part in parts.groupby(["model", "setting"], sort=False)]
+    table = pd.DataFrame(points).drop_duplicates(["role", "seeds", "accuracy", "disparity"])
+    table = table.reset_index(drop=True)
+    return table.assign(on_front=_on_front(table))
+
+
+def choose(points: pd.DataFrame, tolerance: float) -> int | None:
+    """Return the place of the student that the selection rule names: by validation data alone.
+
+    Of the students whose validation accuracy is within ``tolerance`` of the best one's, the one with the smallest
+    validation disparity. ``None``: no student's validation scores are known.
+    """
+    known = points[(points["role"] != "teacher") & points["validation_disparity"].notna()]
+    if known.empty:
+        return None
+    near = known[known["validation_accuracy"] >= known["validation_accuracy"].max() - tolerance]
+    return int(near["validation_disparity"].idxmin())
+
+
+def _rows(path: Path) -> Iterable[dict[str, Any]]:
+    folder = path.parent
+    try:
+        content = from_json(path.read_bytes())
+        experiment = content["experiment"]
+        models, costs = content["models"], content.get("efficiency", {})
+        validation = _validation(folder)
+        changed = {
+            name: value
+            for name, value in experiment.items()
+            if name in Experiment.model_fields and value != _plain(Experiment.default(name))
+        }
+        common = {
+            "run": folder.name,
+            "setting": ", ".join(f"{name}={value}" for name, value in changed.items() if name != "seed"),
+            "seed": experiment["seed"],
+            "dataset": _dataset(experiment),
+        }
+        latency = _latency(folder)
+        rows = []
+        for role in ROLES:
+            row = {**common, "model": role}
+            for metric, one in models[role].items():
+                row |= {metric: one["value"], f"{metric}_low": one["low"], f"{metric}_high": one["high"]}
+            row |= {f"validation_{metric}": value for metric, value in validation.get(role, {}).items()}
+            rows.append({**row, **costs.get(role, {}), "latency_ms": latency.get(role, np.nan)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # Somebody else's file, a run of another version, or one that is being written: not to be compared.
+        return []
+    return rows
+
+
+def _validation(folder: Path) -> dict[str, dict[str, float]]:
+    """Return what notebook 03 noted of the students' validation split."""
+    try:
+        students = from_json((folder / "students.json").read_bytes())
+        return {
+            role: {row["metric"]: row["value"] for row in one["metrics"]} for role, one in students.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _latency(folder: Path) -> dict[str, float]:
+    try:
+        with (folder / "efficiency.csv").open(encoding="utf-8", newline="") as file:
+            return {row["model"]: float(row["latency_ms"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _dataset(experiment: dict[str, Any]) -> str:
+    parts = [experiment["dataset"]]
+    parts += [
+        f"{name} {experiment[name]}"
+        for name in ("variant", "skew", "target", "group", "samples")
+        if experiment.get(name) is not None
+    ]
+    return ", ".join(parts)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _point(part: pd.DataFrame, disparity: str) -> dict[str, Any]:
+    first = part.iloc[0]
+    label = first["model"] if not first["setting"] else f"{first['model']} · {first['setting']}"
+    row: dict[str, Any] = {
+        "model": label,
+        "role": first["model"],
+        "setting": first["setting"],
+        "runs": list(part["run"]),
+        "seeds": int(part["seed"].nunique()),
+    }
+    for name, metric in (("accuracy", "accuracy"), ("disparity", disparity)):
+        values = part[metric].to_numpy(dtype=float)
+        mean = float(values.mean())
+        if len(values) > 1:
+            spread = float(values.std(ddof=1))
+            low, high = mean - spread, mean + spread
+        else:
+            low, high = float(first[f"{metric}_low"]), float(first[f"{metric}_high"])
+        row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        column = f"validation_{metric}"
+        row[f"validation_{name}"] = float(part[column].mean()) if column in part else np.nan
+    return row | {name: float(first[name]) for name in COSTS if name in part}
+
+
+def _on_front(points: pd.DataFrame) -> np.ndarray:
+    """The teacher takes no part: the choice is between students."""
+    students = (points["role"] != "teacher").to_numpy()
+    front = np.zeros(len(points), dtype=bool)
+    part = points[students]
+    front[students] = not_beaten(part["accuracy"].to_numpy(), part["disparity"].to_numpy())
+    return front

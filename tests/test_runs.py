@@ -1,0 +1,98 @@
+"""The table of all runs, and one point a setting and model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from run_folders import write_run
+
+from fairkd.config import Experiment
+from fairkd.errors import ParameterError
+from fairkd.runs import as_settings, choose, list_runs
+
+
+def written(folder: Path, **changes) -> Experiment:
+    scores = changes.pop("scores", {})
+    experiment = Experiment(output_dir=str(folder), **changes)
+    write_run(experiment, **scores)
+    return experiment
+
+
+def test_a_row_a_model_of_each_run_with_scores_costs_and_what_was_changed(tmp_path):
+    written(tmp_path)
+    written(tmp_path, adversary_weight=3.0, seed=2, scores={"student_fair": (0.9, 0.05)})
+    runs = list_runs(tmp_path)
+    assert runs["run"].unique().tolist() == sorted(path.name for path in tmp_path.iterdir())
+    row = runs[(runs["seed"] == 2) & (runs["model"] == "student_fair")].iloc[0]
+    assert (row["accuracy"], row["recall_gap"], row["accuracy_low"]) == (0.9, 0.05, pytest.approx(0.88))
+    assert row["setting"] == "adversary_weight=3.0" and row["validation_recall_gap"] == 0.05
+    assert row["latency_ms"] == 1.2 and row["param_count"] == 1000
+    assert np.isnan(runs.loc[runs["model"] == "teacher", "validation_accuracy"]).all()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"models": {}}', '{"experiment": {"seed": 0}}', "\x00"])
+def test_folders_that_hold_something_else_are_left_out(tmp_path, content):
+    written(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "metrics.json").write_text(content)
+    assert set(list_runs(tmp_path)["run"]) == {"default"}
+
+
+def test_without_runs_the_table_is_empty(tmp_path):
+    assert list_runs(tmp_path / "nowhere").empty
+
+
+def test_seeds_of_one_setting_are_one_point_and_unchanged_models_are_shown_once(tmp_path):
+    for seed, accuracy in ((0, 0.90), (1, 0.94)):
+        written(tmp_path, seed=seed, scores={"student_fair": (accuracy, 0.1)})
+        written(tmp_path, seed=seed, adversary_weight=3.0, scores={"student_fair": (accuracy - 0.2, 0.2)})
+    points = as_settings(list_runs(tmp_path)).set_index("model")
+    assert sorted(points.index) == sorted(
+        ["teacher", "student_scratch", "student_kd", "student_fair", "student_fair · adversary_weight=3.0"]
+    )
+    one = points.loc["student_fair"]
+    assert one["seeds"] == 2 and one["accuracy"] == pytest.approx(0.92)
+    spread = np.std([0.90, 0.94], ddof=1)
+    assert one["accuracy_low"] == pytest.approx(0.92 - spread) and len(one["runs"]) == 2
+    assert one["on_front"] and not points.loc["student_fair · adversary_weight=3.0", "on_front"]
+    assert not points.loc["teacher", "on_front"], "the choice is between students"
+
+
+def test_a_single_seed_keeps_its_own_interval(tmp_path):
+    written(tmp_path)
+    row = as_settings(list_runs(tmp_path)).set_index("model").loc["student_kd"]
+    assert (row["accuracy_low"], row["accuracy_high"]) == (pytest.approx(0.87), pytest.approx(0.91))
+
+
+def test_the_rule_reads_validation_data_alone(tmp_path):
+    written(tmp_path, scores={"student_fair": (0.95, 0.20)})
+    written(tmp_path, adversary_weight=3.0, scores={"student_fair": (0.945, 0.10)})
+    written(tmp_path, adversary_weight=30.0, scores={"student_fair": (0.80, 0.01)})
+    points = as_settings(list_runs(tmp_path))
+    assert points["model"][choose(points, 0.01)] == "student_fair · adversary_weight=3.0"
+    assert points["model"][choose(points, 0.0)] == "student_fair"
+    swapped = points.assign(accuracy=0.5, disparity=points["disparity"].iloc[::-1].to_numpy())
+    assert choose(swapped, 0.01) == choose(points, 0.01)
+    assert choose(points.assign(validation_disparity=np.nan), 0.01) is None
+
+
+def test_data_sets_are_not_mixed(tmp_path):
+    written(tmp_path)
+    written(tmp_path, skew=0.8)
+    runs = list_runs(tmp_path)
+    assert sorted(runs["dataset"].unique()) == ["colored-digits", "colored-digits, skew 0.8"]
+    with pytest.raises(ParameterError, match="runs of 2 data sets cannot be compared"):
+        as_settings(runs)
+    with pytest.raises(ParameterError, match="disparity='accuracy' is not one of"):
+        as_settings(runs[runs["dataset"] == "colored-digits"], "accuracy")
+
+
+def test_hundreds_of_runs_are_found_once_each(tmp_path):
+    for seed in range(300):
+        written(tmp_path, seed=seed)
+    runs = list_runs(tmp_path)
+    assert len(runs) == 1200 and runs["seed"].nunique() == 300
+    assert isinstance(as_settings(runs), pd.DataFrame)

@@ -20,8 +20,12 @@ from fairkd.recipes import ROLES
 #: Metrics of which less is better: what can stand against the accuracy.
 DISPARITIES = tuple(name for name, one in METRICS.items() if one.better == "lower")
 COSTS = ("param_count", "macs", "weights_mb", "latency_ms")
-#: What each model depends on beside the data; two runs that differ elsewhere have the same one.
 _KEYS = ("run", "setting", "seed", "dataset", "model")
+#: As JSON has them.
+_DEFAULTS = {
+    name: list(default) if isinstance(default := Experiment.default(name), tuple) else default
+    for name in Experiment.model_fields
+}
 
 
 def list_runs(output_dir: Path) -> pd.DataFrame:
@@ -68,8 +72,7 @@ def as_settings(runs: pd.DataFrame, disparity: str = "recall_gap") -> pd.DataFra
     # The fewest changes first: a model that a parameter does not concern is named without it.
     parts = runs.sort_values("setting", key=lambda column: column.str.len(), kind="stable")
     parts = parts.drop_duplicates(["model", "seed", "accuracy", disparity, "setting"])
-    points = [_point(part, disparity) for _, part in parts.groupby(["model", "setting"], sort=False)]
-    table = pd.DataFrame(points).drop_duplicates(["role", "seeds", "accuracy", "disparity"])
+    table = _points(parts, disparity).drop_duplicates(["role", "seeds", "accuracy", "disparity"])
     table = table.reset_index(drop=True)
     return table.assign(on_front=_on_front(table))
 
@@ -97,7 +100,7 @@ def _rows(path: Path) -> Iterable[dict[str, Any]]:
         changed = {
             name: value
             for name, value in experiment.items()
-            if name in Experiment.model_fields and value != _plain(Experiment.default(name))
+            if name in _DEFAULTS and value != _DEFAULTS[name]
         }
         common = {
             "run": folder.name,
@@ -148,32 +151,25 @@ def _dataset(experiment: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _point(part: pd.DataFrame, disparity: str) -> dict[str, Any]:
-    first = part.iloc[0]
-    label = first["model"] if not first["setting"] else f"{first['model']} · {first['setting']}"
-    row: dict[str, Any] = {
-        "model": label,
-        "role": first["model"],
-        "setting": first["setting"],
-        "runs": list(part["run"]),
-        "seeds": int(part["seed"].nunique()),
-    }
+def _points(parts: pd.DataFrame, disparity: str) -> pd.DataFrame:
+    """Return a row a setting and model: means over the seeds, with their spread; of one seed, its interval."""
+    grouped = parts.groupby(["model", "setting"], sort=False)
+    points = grouped.agg(seeds=("seed", "nunique"), runs=("run", list)).reset_index(names=["role", "setting"])
+    changed = points["setting"] != ""
+    points["model"] = points["role"].where(~changed, points["role"] + " · " + points["setting"])
     for name, metric in (("accuracy", "accuracy"), ("disparity", disparity)):
-        values = part[metric].to_numpy(dtype=float)
-        mean = float(values.mean())
-        if len(values) > 1:
-            spread = float(values.std(ddof=1))
-            low, high = mean - spread, mean + spread
-        else:
-            low, high = float(first[f"{metric}_low"]), float(first[f"{metric}_high"])
-        row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        mean, spread = (grouped[metric].agg(how).to_numpy(dtype=float) for how in ("mean", "std"))
+        one = np.isnan(spread)
+        low, high = (grouped[f"{metric}_{side}"].first().to_numpy(dtype=float) for side in ("low", "high"))
+        points[name] = mean
+        points[f"{name}_low"] = np.where(one, low, mean - spread)
+        points[f"{name}_high"] = np.where(one, high, mean + spread)
         column = f"validation_{metric}"
-        row[f"validation_{name}"] = float(part[column].mean()) if column in part else np.nan
-    return row | {name: float(first[name]) for name in COSTS if name in part}
+        points[f"validation_{name}"] = grouped[column].mean().to_numpy() if column in parts else np.nan
+    for name in COSTS:
+        if name in parts:
+            points[name] = grouped[name].first().to_numpy(dtype=float)
+    return points
 
 
 def _on_front(points: pd.DataFrame) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from fairkd.cli import main
@@ -19,6 +21,7 @@ from fairkd.comparison import (
     seed_predictions,
     summarize_methods,
 )
+from fairkd.comparison.summary import not_beaten
 from fairkd.config import Experiment
 from fairkd.distillers import list_distillers
 from fairkd.errors import FairkdWarning, ParameterError
@@ -209,3 +212,18 @@ def test_seeds_on_one_split_predict_the_same_samples_with_other_models(experimen
     teacher = train_teacher(experiment.replace(seed=1), tiny_splits)
     student = distill_student(experiment.replace(seed=1, mitigation="none"), teacher, tiny_splits)
     assert np.array_equal(found["student_kd"][1].probabilities, student.predictions.probabilities)
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, float("nan")])] * 2), min_size=1, max_size=12
+    )
+)
+def test_the_front_is_that_of_the_definition(points):
+    accuracy, disparity = np.array(points).T
+    expected = [
+        not (np.isnan(a) or np.isnan(d))
+        and not any(b >= a and e <= d and (b > a or e < d) for b, e in points)
+        for a, d in points
+    ]
+    assert not_beaten(accuracy, disparity).tolist() == expected

@@ -80,11 +80,11 @@ def pareto_methods(summary: pd.DataFrame, *, by: str = "mean") -> set[str]:
 
 def not_beaten(accuracy: np.ndarray, disparity: np.ndarray) -> np.ndarray:
     """Return ``(n,)`` bool: no other point is at least as good in both and better in one. NaN is on no front."""
-    beaten = [
-        bool(((accuracy >= a) & (disparity <= d) & ((accuracy > a) | (disparity < d))).any())
-        for a, d in zip(accuracy, disparity, strict=True)
-    ]
-    front: np.ndarray = ~np.array(beaten, dtype=bool) & ~np.isnan(accuracy) & ~np.isnan(disparity)
+    points = pd.DataFrame({"accuracy": accuracy, "disparity": disparity})
+    best = points.dropna().groupby("accuracy")["disparity"].min().sort_index(ascending=False)
+    above = best.cummin().shift(fill_value=np.inf)
+    own, more = points["accuracy"].map(best), points["accuracy"].map(above)
+    front: np.ndarray = ((points["disparity"] == own) & (points["disparity"] < more)).to_numpy()
     return front
 
 

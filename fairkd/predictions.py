@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -167,16 +168,26 @@ class Predictions:
             ArtifactError: the file is missing or is not parquet.
             DataError: the table in it is not one of predictions.
         """
-        try:
-            with path.open("rb") as file:
-                frame = pd.read_parquet(file)
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"cannot read predictions from {path}: {error}") from error
-        return cls(frame)
+        return cls(read_predictions(path))
 
     @property
     def _probability_names(self) -> list[str]:
         return [f"probability_{c}" for c in range(len(self.class_names))]
+
+
+def read_predictions(path: Path, read: Callable[[Any], pd.DataFrame] = pd.read_parquet) -> pd.DataFrame:
+    """Read a file of predictions as it is; ``read`` is pandas' function for its format.
+
+    Raises:
+        ArtifactError: the file is missing or has another format.
+    """
+    try:
+        # Of a path, pyarrow takes it that its name is UTF-8.
+        with path.open("rb") as file:
+            return read(file)
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtifactError(f"cannot read predictions from {path}: {reason}") from error
 
 
 def align(models: Mapping[str, Predictions]) -> dict[str, Predictions]:

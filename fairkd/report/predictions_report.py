@@ -13,7 +13,7 @@ from fairkd.errors import ArtifactError, DataError
 from fairkd.evaluation import FEW_SAMPLES, evaluate, missing_groups
 from fairkd.frames import from_frames
 from fairkd.metrics import METRICS
-from fairkd.predictions import Predictions
+from fairkd.predictions import Predictions, read_predictions
 from fairkd.report.card import Card, plain, records
 from fairkd.store import write_atomic
 
@@ -97,10 +97,7 @@ def read_models(path: Path) -> dict[str, pd.DataFrame]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ArtifactError(f"cannot read predictions from {path}: allowed are {' and '.join(readers)} files")
-    try:
-        table: pd.DataFrame = reader(path)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"cannot read predictions from {path}: {error}") from error
+    table = read_predictions(path, reader)
     if "model" not in table:
         return {"model": table}
     if table["model"].isna().any():

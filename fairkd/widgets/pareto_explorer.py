@@ -14,7 +14,7 @@ from fairkd.config import Experiment
 from fairkd.errors import FairkdError, ParameterError
 from fairkd.evaluation import evaluate
 from fairkd.metrics import METRICS
-from fairkd.predictions import Predictions
+from fairkd.predictions import Predictions, read_predictions
 from fairkd.runs import COSTS, DISPARITIES, as_settings, choose, list_runs
 from fairkd.store import read_json
 from fairkd.widgets.panel import Panel, command_html, refresh
@@ -207,12 +207,13 @@ class ParetoExplorer(Panel):
         """Return the accuracy by group of the point's first run as an HTML table."""
         path = self.experiment.output_path / row["runs"][0] / "predictions.parquet"
         try:
-            frame = pd.read_parquet(path, filters=[("model", "==", row["role"])])
+            frame = read_predictions(path)
+            frame = frame[frame["model"] == row["role"]].reset_index(drop=True)
             with warnings.catch_warnings():
                 # Small groups: their intervals say so.
                 warnings.simplefilter("ignore")
                 table = evaluate(Predictions(frame.drop(columns="model")), replicates=200)
-        except (OSError, ValueError, FairkdError) as error:
+        except (KeyError, FairkdError) as error:
             return f"<p>{html.escape(f'No table by group: {error}')}</p>"
         groups = table[
             (table["metric"] == "accuracy") & (table["class"] == "all") & (table["group"] != "all")

@@ -139,7 +139,8 @@ class LiveTraining:
 
     def _follow(self, bar: ProgressBar) -> None:
         self.activity = bar.description
-        if time.monotonic() - self._told > _SECONDS_BETWEEN_NEWS:
+        # The steps tell of themselves: if their bar did, it would be their turn never.
+        if not self._steps and time.monotonic() - self._told > _SECONDS_BETWEEN_NEWS:
             self._tell()
 
     def _tell(self) -> None:

@@ -64,6 +64,8 @@ def refresh(widget: Any, figure: go.Figure) -> None:
             widget.data = []
             widget.add_traces(list(figure.data))
         _replace(widget.layout, figure.layout)
+    # plotly sends changes alone; a page that is loaded again begins with what this keeps.
+    widget._repr_mimebundle_()
 
 
 def _replace(old: Any, new: Any) -> None:

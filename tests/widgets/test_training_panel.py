@@ -203,6 +203,10 @@ def test_the_live_figure_shows_what_is_done(panel):
     panel.live.start()
     with gate.held():
         assert drawn(figure) == drawn(panel.static())
+        # A page that is loaded again begins with the present state.
+        state = figure.get_state(["_widget_data", "_widget_layout"])
+        assert [trace["name"] for trace in state["_widget_data"]] == [trace.name for trace in figure.data]
+        assert state["_widget_layout"]["title"]["text"] == figure.layout.title.text
         # Three steps an epoch, of which the second has one.
         assert list(figure.data[0].x) == pytest.approx([1, 4 / 3]) and bar.value == 4
         assert "▶ epoch 2 of 3, about " in words_of(box)
@@ -215,6 +219,26 @@ def test_the_live_figure_shows_what_is_done(panel):
         assert str(caught.value) == message and caught.value._render_traceback_() == [message]
     panel.live.wait(60)
     assert list(figure.data[0].x) == [1, 2, 3]
+
+
+def test_news_from_the_page_wait_while_another_thread_updates_the_figure(panel):
+    (figure,) = parts_of(panel.widget(), go.FigureWidget)
+    page = threading.Thread(target=figure.set_state, args=({"_last_trace_edit_id": 5},))
+    with panel._lock:
+        page.start()
+        page.join(0.2)
+        assert page.is_alive() and figure._last_trace_edit_id != 5
+    page.join(60)
+    assert figure._last_trace_edit_id == 5
+
+
+def test_while_steps_are_taken_all_news_are_of_more_of_them(panel):
+    seen: list[float] = []
+    panel.live.listener = lambda: seen.append(panel.live.table["epoch"].iloc[-1] if panel.live.done else 0.0)
+    panel.live.start()
+    panel.live.wait(60)
+    steps = [epoch for epoch in seen if epoch][:-1]
+    assert steps == pytest.approx([number / 3 for number in range(1, 9)])
 
 
 def test_the_buttons_pause_stop_and_resume(panel, experiment, teacher, tiny_splits):

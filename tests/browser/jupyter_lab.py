@@ -99,3 +99,14 @@ def run_menu(page: Any, entry: str) -> None:
     """Choose an entry of the menu Run."""
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name=entry).first.click()
+
+
+def drag(page: Any, handle: Any, pixels: float) -> None:
+    """Move a slider's handle by the mouse."""
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + pixels, y, steps=4)
+    page.mouse.up()

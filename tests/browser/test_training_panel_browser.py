@@ -8,7 +8,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from jupyter_lab import ARGUMENTS, CHROMIUM, copy_notebook, run_menu, running_lab
+from jupyter_lab import ARGUMENTS, CHROMIUM, copy_notebook, drag, run_menu, running_lab
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'fairkd[test]'")
 pytest.importorskip("jupyterlab", reason="needs JupyterLab: pip install 'fairkd[notebooks]'")
@@ -135,13 +135,3 @@ def test_a_training_is_watched_paused_changed_stopped_and_resumed(page: Any, tmp
         output.data for output in cell.outputs if "application/vnd.plotly.v1+json" in output.get("data", {})
     )
     assert figure["application/vnd.plotly.v1+json"]["data"][0]["name"] == "task loss"
-
-
-def drag(page: Any, handle: Any, pixels: float) -> None:
-    handle.scroll_into_view_if_needed()
-    box = handle.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + pixels, y, steps=4)
-    page.mouse.up()

@@ -1,4 +1,4 @@
-"""The command line: ``fairkd run | compare | sweep | export | report | datasets | doctor``.
+"""The command line: ``fairkd run | train | compare | sweep | export | report | datasets | doctor``.
 
 Only what parses arguments is imported here, so that ``--help`` and mistakes are answered at once.
 """
@@ -21,6 +21,7 @@ from fairkd.errors import ArtifactError, FairkdError, ParameterError
 from fairkd.interrupts import terminable
 from fairkd.reproducibility import version_of
 from fairkd.sweep_command import sweep
+from fairkd.train_command import train
 
 if TYPE_CHECKING:
     from fairkd.config import Experiment
@@ -151,6 +152,7 @@ def compare(
 
 
 app.command()(sweep)
+app.command()(train)
 
 
 @app.command()
@@ -289,3 +291,7 @@ def _shown(value: Any) -> str:
 
 def _print(text: str) -> None:
     _out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":  # as accelerate launch and torchrun start it: -m fairkd.cli
+    sys.exit(main())

@@ -42,12 +42,13 @@ LEVELS = {
         *("arguments", "comparison", "display", "doctor", "execute", "export", "pipeline", "report"),
         *("interrupts", "run_state", "runs", "sweeps", "widgets"),
     },
-    5: {"__main__", "cli", "sweep_command"},
+    5: {"__main__", "cli", "sweep_command", "train_command"},
 }
 LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}
 OPTIONAL = (
     *(
         "IPython",
+        "accelerate",
         "anywidget",
         "captum",
         "fairlearn",

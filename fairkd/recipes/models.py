@@ -31,6 +31,7 @@ from fairkd.training import (
     TeacherOutputs,
     Trainer,
     TrainingControl,
+    current_devices,
     distill_step,
     one_training,
     task_step,
@@ -115,8 +116,9 @@ def student_folder(experiment: Experiment, teacher: TrainedModel, splits: Splits
 
 @contextlib.contextmanager
 def _reserved(folder: ArtifactFolder) -> Iterator[None]:
-    # Whatever part of it the system refuses.
-    with naming(f"make {folder.path}"), one_training(), folder.lock():
+    # Of several processes the first one holds the lock for all. Named is whatever part the system refuses.
+    lock = folder.lock() if current_devices().rank == 0 else contextlib.nullcontext()
+    with naming(f"make {folder.path}"), one_training(), lock:
         yield
 
 
@@ -138,15 +140,19 @@ class _Recipe:
         part: setup.Part = "teacher" if role == "teacher" else "student"
         network = setup.make_network(self.experiment, part, self.splits)
         mitigation = self._mitigation(role, part, network)
-        with contextlib.nullcontext() if folder.finished else _reserved(folder):
+        agree = current_devices().agree
+        with contextlib.nullcontext() if agree(lambda: folder.finished) else _reserved(folder):
             # Another process may have made it while this one waited.
-            if folder.finished:
+            if agree(lambda: folder.finished):
                 return _load(folder, _finished_form(network, mitigation).to(self.device))
             seed_everything(self.experiment.seed)
             trainer = self._trainer(role, part, network, mitigation, teacher, folder)
             history = trainer.fit()
             # Settings that were changed meanwhile make it another model.
-            return self._finish(role, self.folder(role, teacher), network, history)
+            made = self.folder(role, teacher)
+            fold_heads(network)
+            agree(lambda: self._finish(made, role, network, history))
+            return _load(made, network)
 
     def folder(self, role: Role, teacher: TrainedModel | None) -> ArtifactFolder:
         """The artefact's folder; its hash is of everything that determines the model, and of nothing else."""
@@ -259,11 +265,8 @@ class _Recipe:
         ]
         return Teachers(networks, temperatures, answers=answers).to(self.device)
 
-    def _finish(
-        self, role: Role, folder: ArtifactFolder, network: Network, history: pd.DataFrame
-    ) -> TrainedModel:
+    def _finish(self, folder: ArtifactFolder, role: Role, network: Network, history: pd.DataFrame) -> None:
         work = folder.begin()
-        fold_heads(network)
         state = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
         # As bytes: writing to a full disk, safetensors itself raises an error that is not an OSError.
         write_atomic(work / "model.safetensors", lambda path: path.write_bytes(save(state)))
@@ -271,8 +274,8 @@ class _Recipe:
         for split in ("validation", "test"):
             predictions = predict(network, self.splits, split, device=self.device)
             write_atomic(work / f"{split}.parquet", predictions.to_parquet)
-        folder.finish({"role": role, "environment": environment()}, scratch=CHECKPOINTS)
-        return _load(folder, network)
+        details = {"role": role, "environment": environment(), "processes": current_devices().count}
+        folder.finish(details, scratch=CHECKPOINTS)
 
 
 def _finished_form(network: Network, mitigation: Mitigation) -> Network:

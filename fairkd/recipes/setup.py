@@ -29,7 +29,7 @@ from fairkd.inference import outputs_of
 from fairkd.mitigation import Mitigation, Setup, cell_counts, create_mitigation, mitigation_entry
 from fairkd.models import Network, Outputs, check_model_name, create_model
 from fairkd.store import file_digest
-from fairkd.training import Precision, TrainingSettings, fastest_precision
+from fairkd.training import Precision, TrainingSettings, current_devices, fastest_precision
 
 Part = Literal["teacher", "student"]
 
@@ -184,7 +184,8 @@ def precision(experiment: Experiment, part: Part, splits: Splits, device: str) -
     """Return the number format of a network's training; ``auto`` is the fastest on the device."""
     if experiment.precision != "auto":
         return experiment.precision
-    return _fastest_precision(
+    measure = functools.partial(
+        _fastest_precision,
         getattr(experiment, part),
         splits.num_classes,
         stem(experiment, splits),
@@ -192,6 +193,8 @@ def precision(experiment: Experiment, part: Part, splits: Splits, device: str) -
         experiment.micro_batch if isinstance(experiment.micro_batch, int) else experiment.batch_size,
         device,
     )
+    # A measurement: several processes must not come to different answers.
+    return current_devices().agree(measure)
 
 
 @functools.cache

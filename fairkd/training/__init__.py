@@ -2,6 +2,7 @@
 
 from fairkd.training.checkpoint import CHECKPOINTS
 from fairkd.training.control import Change, StoppedError, TrainingControl, one_training, stop_on_interrupt
+from fairkd.training.devices import Devices, current_devices, join_processes
 from fairkd.training.loop import Trainer
 from fairkd.training.optimizer import learning_rate_factor, make_optimizer
 from fairkd.training.precision import Precision, fastest_precision
@@ -14,6 +15,7 @@ __all__ = [
     "CHECKPOINTS",
     "CacheFolder",
     "Change",
+    "Devices",
     "Precision",
     "Score",
     "Selector",
@@ -23,8 +25,10 @@ __all__ = [
     "Trainer",
     "TrainingControl",
     "TrainingSettings",
+    "current_devices",
     "distill_step",
     "fastest_precision",
+    "join_processes",
     "learning_rate_factor",
     "make_optimizer",
     "one_training",

@@ -125,10 +125,11 @@ class TrainingControl:
             while self._paused:
                 self._condition.wait()
             stopping, self._stopping = self._stopping, False
-        if stopping:
+        # All processes stop before the same step, or those that go on would wait for the others.
+        if trainer.devices.any(stopping):
             # First: what is not finite is not kept.
             history = trainer.history_so_far(epoch)
-            if trainer.checkpoint:
+            if trainer.checkpoint and trainer.devices.rank == 0:
                 trainer.checkpoint.save(epoch)
             raise StoppedError(
                 f"{trainer.description}: stopped in epoch {epoch + 1} of {trainer.settings.epochs}, before step "

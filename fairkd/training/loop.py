@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +17,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fairkd.data.batches import AugmentedImages, Batch, BatchStream
 from fairkd.data.splits import Splits
-from fairkd.errors import TrainingError
+from fairkd.errors import ParameterError, TrainingError
 from fairkd.inference import predicted_classes
 from fairkd.mitigation import Adversary, Mitigation
 from fairkd.models import Network, Outputs
 from fairkd.progress import ProgressBar
 from fairkd.training.checkpoint import Checkpoint
 from fairkd.training.control import TrainingControl
+from fairkd.training.devices import current_devices
 from fairkd.training.memory import SMALLEST_PART, StepState, describe_shortage, is_out_of_memory
 from fairkd.training.optimizer import learning_rate_factor, make_optimizer
 from fairkd.training.precision import autocast
@@ -52,6 +54,10 @@ class Trainer:
     ) -> None:
         self.network = network.to(settings.device)
         self.step, self.splits, self.settings = step, splits, settings
+        self.devices = current_devices()
+        if self.devices.several and (settings.compile or settings.micro_batch == "auto"):
+            raise ParameterError("several processes train without compile=True and micro_batch='auto'")
+        self.devices.sum_gradients(self.network)
         self.mitigation = (mitigation or Mitigation()).to(settings.device)
         self.extra = (extra or torch.nn.Module()).to(settings.device)
         self.description, self.control = description, control or TrainingControl()
@@ -110,7 +116,7 @@ class Trainer:
                 if self._out_of_patience():
                     break
                 self.history.append(self._run_epoch(epoch, bar))
-                if self.checkpoint:
+                if self.checkpoint and self.devices.rank == 0:
                     self.checkpoint.save(epoch + 1)
         score, state = self.selector.chosen()
         self.network.load_state_dict(state)
@@ -211,8 +217,9 @@ class Trainer:
     def _backward_part(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Leave the gradients of a batch in place and return what is logged, on the device."""
         with autocast(batch.images.device, self.settings.precision):
-            computed = self.forward(batch.images)
-        outputs = Outputs(*(self._outside_autocast(one) for one in computed))
+            computed = self.devices.forward(self.forward, batch.images)
+        own, size = (self._outside_autocast(one) for one in computed), len(batch.labels)
+        outputs = Outputs(*(self.devices.gather(one, size) for one in own))
         losses = self.step(outputs, batch, progress)
         terms = self.mitigation.losses(outputs, batch, progress)
         self.mitigation.backward(losses["loss"], terms, self.network, progress)
@@ -258,7 +265,8 @@ class Trainer:
 
     def _validate(self) -> dict[str, Any]:
         data = self.splits.validation
-        predicted = predicted_classes(self._evaluated, data.images, device=self.settings.device)
+        classify = functools.partial(predicted_classes, self._evaluated, device=self.settings.device)
+        predicted = self.devices.predictions(classify, data.images)
         scores = validation_scores(
             data.labels, data.groups, predicted, self.splits.num_classes, self.splits.group_names
         )

@@ -1,0 +1,57 @@
+"""``fairkd train``: the models of an experiment, in one process or in several."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairkd.arguments import read_experiment
+from fairkd.errors import ParameterError
+
+#: What can be trained; a student needs its teacher, which is trained or found.
+MODELS = ("teacher", "student", "students")
+
+
+def train(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL...", help="teacher, student or students (all three).")
+    ] = None,
+    parameters: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
+    ] = None,
+    params: Annotated[
+        Path | None,
+        typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p goes before it."),
+    ] = None,
+) -> None:
+    """Train models without notebooks, on many devices under accelerate launch or torchrun."""
+    chosen = models or ["students"]
+    for name in chosen:
+        if name not in MODELS:
+            raise ParameterError(f"{name!r} cannot be trained; allowed: {', '.join(MODELS)}")
+    experiment = read_experiment(parameters or [], params)
+    from fairkd import recipes
+    from fairkd.progress import followed_by
+    from fairkd.training import join_processes
+
+    recipes.check_experiment(experiment)
+    devices = join_processes(experiment.device)
+    # One bar, not one a process.
+    quiet = followed_by(lambda bar: None) if devices.rank else contextlib.nullcontext()
+    with quiet:
+        # The first process fills the cache of decoded images, the others read it.
+        devices.agree(lambda: recipes.load_splits(experiment) and None)
+        teacher = recipes.train_teacher(experiment)
+        folders = [teacher.folder]
+        if "students" in chosen:
+            folders += [one.folder for one in recipes.train_students(experiment, teacher).values()]
+        elif "student" in chosen:
+            folders.append(recipes.distill_student(experiment, teacher).folder)
+    # A launcher may have started fewer processes than it was asked for.
+    if devices.rank == 0:
+        typer.echo(f"processes: {devices.count}")
+    for folder in folders if devices.rank == 0 else ():
+        typer.echo(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -14,36 +15,93 @@ from fairkd.errors import DataError
 
 TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_FILE = "test_batch"
-#: The only things that such a file needs beside numbers, text, lists and dictionaries: how NumPy writes arrays.
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
+
+
+class _Dtype:
+    """Stands for ``numpy.dtype`` while a pickle is read: keeps what is said of it."""
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        self.name, self.order = _text(name), "|"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = _text(state[1])
+
+    def numpy(self) -> np.dtype:
+        if not re.fullmatch("[buif][1248]", self.name) or self.order not in tuple("<>=|"):
+            raise pickle.UnpicklingError(f"it holds an array of {self.name!r}, not of numbers")
+        return np.dtype(self.order + self.name)
+
+
+class _Array:
+    """Stands for ``numpy.ndarray`` while a pickle is read."""
+
+    content: tuple[Any, Any, Any, bool] | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        shape, dtype, column_major, data = state[-4:]
+        self.content = data, dtype, shape, column_major
+
+    def numpy(self) -> np.ndarray:
+        if self.content is None:
+            raise pickle.UnpicklingError("it holds an array without content")
+        data, dtype, shape, column_major = self.content
+        if not isinstance(data, bytes | bytearray):  # a number would be that many bytes
+            raise pickle.UnpicklingError("it holds an array that is not of numbers")
+        return np.frombuffer(bytes(data), dtype.numpy()).reshape(shape, order="F" if column_major else "C")
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    array = _Array()
+    array.content = data, dtype, shape, order == "F"
+    return array
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it holds text in {encoding!r}")
+    return str.encode(text, "latin1")
+
+
+def _text(value: Any) -> str:
+    return value.decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+#: What such a file asks for beside numbers, text, lists and dictionaries (how NumPy writes arrays), and what it gets:
+#: with the true ones, a pickle could put NumPy's own objects into states that damage the process.
+_STAND_INS: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
+    ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _encode,
 }
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Refuses every global but those of NumPy's arrays, so that loading calls nothing else."""
+    """Gives stand-ins for NumPy's arrays and refuses every other global, so that loading calls nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        if (module, name) not in _STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no array needs")
-        return super().find_class(module, name)
+        return _STAND_INS[module, name]
 
 
 def load_arrays(data: bytes, name: str) -> dict[str, Any]:
-    """Read a pickled dictionary of arrays, lists and text; keys become text.
+    """Read a pickled dictionary of arrays of numbers, lists and text; keys become text.
 
     Raises:
         DataError: the bytes are no such dictionary, or would run something.
     """
     try:
         values = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
-        return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in values.items()}
+        return {
+            key.decode() if isinstance(key, bytes) else str(key): (
+                value.numpy() if isinstance(value, _Array) else value
+            )
+            for key, value in values.items()
+        }
     except Exception as error:  # a damaged pickle raises nearly anything
         raise DataError(f"{name} cannot be read as CIFAR-10's Python version: {error}") from error
 

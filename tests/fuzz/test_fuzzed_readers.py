@@ -153,13 +153,19 @@ def test_damaged_csv_files_are_refused_or_read(data: bytes) -> None:
         assert found.columns
 
 
-@many
-@given(
-    damaged(pickle.dumps({b"data": np.zeros((2, 3), dtype=np.uint8), b"labels": [1, 2]}))
-    | st.binary(max_size=60)
-)
-def test_damaged_pickles_are_refused_or_read(data: bytes) -> None:
-    read(lambda: load_arrays(data, "data_batch_1"))
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_damaged_pickles_are_refused_or_read(protocol: int) -> None:
+    content = pickle.dumps({b"data": np.zeros((2, 3), dtype=np.uint8), b"labels": [1, 2]}, protocol)
+    assert load_arrays(content, "data_batch_1")["data"].tolist() == [[0, 0, 0], [0, 0, 0]]
+
+    @many
+    @given(damaged(content) | st.binary(max_size=60))
+    def try_one(data: bytes) -> None:
+        read(lambda: load_arrays(data, "data_batch_1"))
+
+    try_one()
+    # NumPy's own types can be brought into states by a pickle in which this fails.
+    assert np.zeros(3, dtype=np.uint8).tolist() == [0, 0, 0]
 
 
 @many

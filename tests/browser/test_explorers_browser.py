@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian package chromium)"),
 ]
 
-_PATIENCE_MS = 60_000
+_PATIENCE_MS = 300_000
 #: What is drawn: the values of the first trace and the names on the axes.
 _DRAWN = "figure => JSON.stringify([figure._fullData[0], figure.layout.images ?? null, figure.textContent])"
 

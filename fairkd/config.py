@@ -20,10 +20,11 @@ from pydantic.fields import FieldInfo
 
 from fairkd.errors import ParameterError
 from fairkd.parameters import Parameters, Scope
+from fairkd.shown import Shown
 from fairkd.store import digest
 
 
-class Experiment(Parameters):
+class Experiment(Parameters, Shown):
     """All parameters of one experiment: frozen, validated, with a one-line error for a bad value.
 
     Raises:
@@ -95,6 +96,19 @@ class Experiment(Parameters):
             for name, field in type(self).model_fields.items()
             if _scope(field) != "run" and getattr(self, name) != field.default
         }
+
+    def summary(self) -> dict[str, str]:
+        """Return the run's name, what was changed, and the command."""
+        changed = {name: _word(value) for name, value in self.changed().items()}
+        return {"run": self.run, **(changed or {"changed": "nothing: the defaults"}), "command": self.command}
+
+    def __repr__(self) -> str:
+        changed = (
+            f"{name}={getattr(self, name)!r}"
+            for name in self.names()
+            if getattr(self, name) != self.default(name)
+        )
+        return f"Experiment({', '.join(changed)})"
 
     def replace(self, **changes: Any) -> Experiment:
         """Return a copy with some values changed, validated again."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fairkd.errors import ArtifactError, DataError
+from fairkd.shown import Shown, first_of
 from fairkd.store import write_atomic
 
 COLUMNS = ("index", "unit", "split", "label", "group", "prediction")
@@ -18,8 +19,8 @@ COLUMNS = ("index", "unit", "split", "label", "group", "prediction")
 _COMPLETE = tuple(name for name in COLUMNS if name != "group")
 
 
-@dataclass(frozen=True)
-class Predictions:
+@dataclass(frozen=True, repr=False)
+class Predictions(Shown):
     """A model's predictions on one split, checked when they are made.
 
     ``frame`` has one row a sample and the columns ``index`` (stable id of the sample), ``unit`` (samples
@@ -103,6 +104,16 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def summary(self) -> dict[str, str]:
+        """Return size, split, classes, groups and accuracy."""
+        return {
+            "samples": f"{len(self):,}",
+            "split": ", ".join(map(str, self.frame["split"].unique())),
+            "classes": first_of(self.class_names),
+            "groups": first_of(self.group_names),
+            "accuracy": f"{np.mean(self.labels == self.predicted):.3f}" if len(self) else "none: no sample",
+        }
 
     @property
     def class_names(self) -> list[str]:

@@ -18,7 +18,7 @@ import fairkd
 
 PACKAGE = Path(fairkd.__file__).parent
 LEVELS = {
-    0: {"config", "errors", "parameters", "progress", "reproducibility", "store"},
+    0: {"config", "errors", "parameters", "progress", "reproducibility", "shown", "store"},
     1: {
         *("cifar_models", "data", "efficiency", "heads", "losses", "metrics", "mitigation", "models"),
         *("frames", "predictions"),

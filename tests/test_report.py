@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -343,3 +344,16 @@ def test_summary_places_values_between_the_smallest_the_largest_and_zero() -> No
     everything = {column.name: column for column in table(metrics, None).columns}
     assert everything["own"].cells[0].text == "5,000"
     assert everything["own"].cells[1].value is None
+
+
+def test_the_output_folder_is_written_by_its_name_alone(tmp_path):
+    folder = tmp_path / "somebody's & <b>" / "outputs"
+    code = f"output_dir = {str(folder)!r}\nother = {str(folder) + '2'!r}"
+    write_notebook(
+        folder / "run", "01_data.ipynb", new_markdown_cell("# Data"), new_code_cell(code, outputs=[figure()])
+    )
+    write_json(folder / "run" / "experiment.json", {"parameters": {"output_dir": str(folder)}})
+    page = write_report(folder / "run").read_text(encoding="utf-8")
+    shown = html.unescape(re.sub(r"<[^>]*>", "", page))
+    assert 'output_dir = "outputs"' in shown.replace("'", '"') and "outputs2" in shown
+    assert f"{folder}\n" not in shown and f"{folder}'" not in shown and shown.count(str(folder)) == 1

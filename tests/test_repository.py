@@ -165,9 +165,11 @@ def test_the_patterns_find_what_they_are_for(what, text):
 def test_no_data_are_committed_and_pictures_only_for_the_documentation(committed):
     for path in committed:
         name = path.relative_to(ROOT)
-        assert path.suffix.lower() not in DATA, f"{name} is a data file"
+        sample = name.as_posix() == "docs/sample_report.html"
+        assert sample or path.suffix.lower() not in DATA, f"{name} is a data file"
         assert path.suffix.lower() not in PICTURES or name.parts[0] == "docs", f"{name} is not in docs/"
-        assert path.stat().st_size < MEGABYTE, f"{name} is larger than 1 MB"
+        most = 6 if sample else 1
+        assert path.stat().st_size < most * MEGABYTE, f"{name} is larger than {most} MB"
 
 
 def test_links_between_documents_lead_to_committed_files(committed):

@@ -21,7 +21,7 @@ import shutil
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -83,7 +83,7 @@ def decode_to_cache(
     path: Path,
     n: int,
     size: int,
-    decode: Callable[[], Iterator[Decoded]],
+    decode: Callable[[], Generator[Decoded]],
     check: Callable[[Decoded, int], None],
 ) -> Stored:
     """Decode ``n`` images into a new file and open it; in memory, with a warning, where that cannot be written.
@@ -102,8 +102,8 @@ def decode_to_cache(
     def write(temporary: Path) -> None:
         _remove_abandoned(temporary)
         _check_space(temporary.parent, n * record_type(size).itemsize)
-        with temporary.open("wb") as file:
-            _write(file, n, size, _checked(decode(), check))
+        with temporary.open("wb") as file, _checked(decode(), check) as chunks:
+            _write(file, n, size, chunks)
 
     try:
         write_atomic(path, write)
@@ -115,7 +115,8 @@ def decode_to_cache(
             FairkdWarning,
             stacklevel=2,
         )
-        return _in_memory(path.parent, n, size, _checked(decode(), check))
+        with _checked(decode(), check) as chunks:
+            return _in_memory(path.parent, n, size, chunks)
     stored = open_cached(path, n, size)
     if stored is None:
         raise DataError(f"the cache {path} was changed while it was written; delete it and try again")
@@ -189,14 +190,24 @@ def _remove_abandoned(temporary: Path) -> None:
                 leftover.unlink()
 
 
+@contextlib.contextmanager
 def _checked(
-    decoded: Iterator[Decoded], check: Callable[[Decoded, int], None]
-) -> Iterator[tuple[int, Decoded]]:
-    start = 0
-    for chunk in decoded:
-        check(chunk, start)
-        yield start, chunk
-        start += len(chunk.records)
+    decoded: Generator[Decoded], check: Callable[[Decoded, int], None]
+) -> Iterator[Iterator[tuple[int, Decoded]]]:
+    """Give the chunks with their starts; after an error too, the decoding is closed here, and not some time later.
+
+    It has processes and a filter of warnings, which belongs to the whole process.
+    """
+
+    def chunks() -> Iterator[tuple[int, Decoded]]:
+        start = 0
+        for chunk in decoded:
+            check(chunk, start)
+            yield start, chunk
+            start += len(chunk.records)
+
+    with contextlib.closing(decoded):
+        yield chunks()
 
 
 def _in_memory(folder: Path, n: int, size: int, decoded: Iterator[tuple[int, Decoded]]) -> Stored:

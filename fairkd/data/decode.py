@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -60,7 +60,7 @@ def decode_chunk(names: Sequence[str], read: Callable[[str], bytes], size: int) 
 
 def decode_files(
     names: Sequence[str], read: Callable[[str], bytes], size: int, *, root: Path | None = None
-) -> Iterator[Decoded]:
+) -> Generator[Decoded]:
     """Decode many images in parallel, with a progress bar; chunks come in the order of ``names``.
 
     Args:

@@ -6,6 +6,7 @@ is that of CIFAR-10S (Wang et al. 2020, arXiv 1911.11834).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from fairkd.data.bias import TINTS, tint
 from fairkd.data.lazy import Change
+from fairkd.errors import FairkdWarning
 
 NOISE_DEVIATION = 0.08
 #: Pixels at 32 x 32; larger images are blurred in proportion.
@@ -21,6 +23,8 @@ BLUR_RADIUS = 0.7
 CONTRAST_FACTOR = 0.4
 BRIGHTNESS_SHIFT = 0.15
 _BLUR_SIZE = 32
+#: How many images tell whether an effect can be seen.
+LOOKED_AT = 64
 _BATCH = 1024
 _NOISE_SEED = 1903_12261
 
@@ -116,3 +120,21 @@ EFFECTS: Mapping[str, Effect] = {
     "contrast": _effect("contrast", "clean", "low contrast", contrast),
     "brightness": _effect("brightness", "clean", "bright", brightness),
 }
+
+
+def warn_if_unchanged(name: str, images: np.ndarray, keys: np.ndarray) -> None:
+    """Warn of an effect that does nothing to these images, as grey does to grey ones: no network sees such a group.
+
+    Args:
+        name: of the effect.
+        images: ``(n, height, width, 3)``, uint8, before the effect; the first :data:`LOOKED_AT` will do.
+        keys: identity of each image, ``(n,)``.
+    """
+    second = np.ones(len(images), dtype=np.int64)
+    if len(images) and np.array_equal(EFFECTS[name].change(np.array(images), second, keys), images):
+        warnings.warn(
+            f"bias={name!r} changes none of the first {len(images)} training images: the groups would differ by "
+            "name alone. Choose another bias.",
+            FairkdWarning,
+            stacklevel=3,
+        )

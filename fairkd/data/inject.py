@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from fairkd.data.bias import assign_groups, majority_of_classes
-from fairkd.data.effects import EFFECTS
+from fairkd.data.effects import EFFECTS, LOOKED_AT, warn_if_unchanged
 from fairkd.data.lazy import IN_MEMORY_BYTES, LazyImages
 from fairkd.data.splits import ImageSet, Splits
 from fairkd.errors import ParameterError
@@ -53,6 +53,7 @@ def inject_bias(
     for name, images in splits.items():
         rows, groups = np.arange(len(images)), np.tile([0, 1], len(images))
         if name == "train":
+            warn_if_unchanged(kind, images.images[:LOOKED_AT], images.index[:LOOKED_AT])
             groups = assign_groups(images.labels, skew, splits.num_classes, 2, rng, majority=majority)
         else:
             rows = np.repeat(rows, 2)

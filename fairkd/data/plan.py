@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from fairkd.data.effects import EFFECTS
+from fairkd.data.effects import EFFECTS, LOOKED_AT, warn_if_unchanged
 from fairkd.data.lazy import IN_MEMORY_BYTES, LazyImages, on_disk
 from fairkd.data.splits import ImageSet, Splits
 
@@ -106,6 +106,10 @@ class Plan:
         # Ascending, each once: numpy.unique would sort.
         items = np.flatnonzero(np.bincount(np.concatenate([rows.items for rows in self.rows.values()])))
         pixels = self.read_items(items)
+        if self.effect:
+            first = self.rows["train"].items[:LOOKED_AT]
+            plain = LazyImages(pixels, np.searchsorted(items, first), groups=first, keys=first)
+            warn_if_unchanged(self.effect, plain[:], first)
         fits = sum(self.sizes.values()) * 3 * self.image_size**2 <= IN_MEMORY_BYTES
         sets = {split: self._image_set(rows, items, pixels, fits) for split, rows in self.rows.items()}
         return Splits(

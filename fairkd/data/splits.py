@@ -11,12 +11,13 @@ import pandas as pd
 
 from fairkd.data.lazy import LazyImages
 from fairkd.errors import DataError
+from fairkd.shown import Shown, first_of
 
 _ROWS = 4096
 
 
-@dataclass(frozen=True)
-class ImageSet:
+@dataclass(frozen=True, repr=False)
+class ImageSet(Shown):
     """Images with their labels and groups, row by row.
 
     Shapes: ``images (n, height, width, 3)`` uint8, the others ``(n,)`` int64. ``images`` is an array, or, for data
@@ -42,6 +43,15 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def summary(self) -> dict[str, str]:
+        """Return number and size of the images, and the number of those without a group."""
+        height, width = self.images.shape[1:3]
+        return {
+            "images": f"{len(self):,}",
+            "size": f"{height} x {width} pixels",
+            "without a group": f"{int((self.groups < 0).sum()):,}",
+        }
+
     def subset(self, rows: np.ndarray) -> ImageSet:
         """Return the given rows (integer positions or a boolean mask)."""
         images: Any = self.images
@@ -56,8 +66,8 @@ class ImageSet:
         )
 
 
-@dataclass(frozen=True)
-class Splits:
+@dataclass(frozen=True, repr=False)
+class Splits(Shown):
     """A data set: three image sets that share classes and groups.
 
     ``fingerprint`` identifies the content: equal fingerprints mean equal data. ``augmentation`` is what suits
@@ -95,6 +105,18 @@ class Splits:
         """Height and width in pixels."""
         height, width = self.train.images.shape[1:3]
         return int(height), int(width)
+
+    def summary(self) -> dict[str, str]:
+        """Return name, sizes, classes, groups and further attributes."""
+        height, width = self.image_size
+        return {
+            "name": self.name,
+            "images": ", ".join(f"{len(images):,} {split}" for split, images in self.items()),
+            "size": f"{height} x {width} pixels",
+            self.label_name: first_of(self.class_names),
+            self.group_name: first_of(self.group_names),
+            **{name: first_of(values) for name, values in self.attributes.items()},
+        }
 
     def items(self) -> Iterator[tuple[str, ImageSet]]:
         """Iterate over ``("train", ...)``, ``("validation", ...)``, ``("test", ...)``."""

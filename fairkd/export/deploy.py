@@ -25,6 +25,7 @@ from fairkd.recipes import TrainedModel, load_splits
 from fairkd.report.model_card import ModelCard, model_card
 from fairkd.reproducibility import environment, version_of
 from fairkd.results import bootstrap_options
+from fairkd.shown import Shown
 from fairkd.store import file_digest, read_json
 
 #: Largest difference between a logit of the network and of a floating-point file, as a share of the largest logit.
@@ -64,8 +65,8 @@ images = np.asarray(image).transpose(2, 0, 1)[None]  # uint8 (1, 3, {height}, {w
 print(names[int(model(torch.from_numpy(images.copy()))[0].argmax())])"""
 
 
-@dataclass(frozen=True)
-class Export:
+@dataclass(frozen=True, repr=False)
+class Export(Shown):
     """A written file with its audit, its cost and its card.
 
     ``efficiency`` has a row for the original network and one for the file. ``logit_difference`` is the largest
@@ -79,6 +80,17 @@ class Export:
     efficiency: pd.DataFrame
     logit_difference: float
     logit_scale: float
+
+    def summary(self) -> dict[str, str]:
+        """Return the file's name and size, and on how many test images it decides otherwise."""
+        every = self.audit.changes.iloc[0]
+        return {
+            "file": self.path.name,
+            "size": f"{self.path.stat().st_size / 1e6:.2f} MB" if self.path.exists() else "gone",
+            "decisions changed": f"{every['changed']:,} of {every['n']:,} test images",
+            "largest difference of a logit": f"{self.logit_difference:.2g}",
+            "card": self.card_path.name,
+        }
 
     @property
     def agrees(self) -> bool:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from fairkd.plots.panels import error_bars, levels, numbers, panels, require, require_one_row_each, ring
 from fairkd.plots.text import count, escape, estimate, lines, metric, model_label, quantity, shorten
-from fairkd.plots.theme import ACCENT, LINE, MODEL_STYLES, finish, model_styles
+from fairkd.plots.theme import ACCENT, LINE, MODEL_STYLES, SMALL, TEXT, finish, model_styles
 from fairkd.plots.tradeoff import name_tradeoff_axes
 
 _FRONT, _BEHIND = 13.0, 8.0
@@ -30,7 +30,8 @@ def pareto_front(
         table: a row a model: ``model, accuracy, disparity``, the boolean ``on_front`` (no other is at least as
             good in both and better in one), and, if known, ``accuracy_low``, ``accuracy_high``,
             ``disparity_low``, ``disparity_high``, ``n``. Models on the front and the four roles have a symbol
-            of their own, the others are faded; the hover names each. Those with a true ``selected`` get a ring.
+            of their own, the others are faded; the hover names each. Those with a true ``selected`` get a
+            ring, those with a true ``chosen`` an arrow.
         disparity: the metric behind the column ``disparity``; lower is better.
         size: a column whose value the symbols' area shows, for example ``param_count``.
         title: plain text.
@@ -58,6 +59,9 @@ def pareto_front(
     if "selected" in table.columns:
         for _, row in table[table["selected"].eq(True)].iterrows():
             ring(fig, float(row["disparity"]), float(row["accuracy"]), row=1)
+    if "chosen" in table.columns:
+        for _, row in table[table["chosen"].eq(True)].iterrows():
+            _point_at(fig, float(row["disparity"]), float(row["accuracy"]))
     name_tradeoff_axes(fig, disparity)
     area = f"Area of the symbols: {metric(size).label}." if size else ""
     return finish(
@@ -83,6 +87,12 @@ def _draw_front(fig: go.Figure, front: pd.DataFrame, name: str) -> None:
             hoverinfo="skip",
         )
     )
+
+
+def _point_at(fig: go.Figure, x: float, y: float) -> None:
+    """Name the point that is looked at, by an arrow from below: better models leave that side free."""
+    arrow = {"arrowcolor": TEXT, "arrowhead": 2, "arrowwidth": 1.5, "standoff": 9, "ax": 26, "ay": 34}
+    fig.add_annotation(x=x, y=y, text="chosen", showarrow=True, font={"size": SMALL}, **arrow)
 
 
 def _behind(rows: pd.DataFrame, disparity: str, size: str | None) -> go.Scatter:

@@ -90,8 +90,12 @@ def wrap(text: object, width: int, max_lines: int | None = None) -> str:
 
 
 def model_label(name: object) -> str:
-    """Return a model's readable label, not yet escaped: ``student_kd`` becomes ``student, KD``."""
-    return MODEL_LABELS.get(str(name), str(name).replace("_", " "))
+    """Return a model's readable label, not yet escaped: ``student_kd`` becomes ``student, KD``.
+
+    What stands behind `` · `` is a setting and stays as it is: ``student_kd · adversary_weight=3``.
+    """
+    role, *setting = str(name).split(" · ", 1)
+    return " · ".join([MODEL_LABELS.get(role, role.replace("_", " ")), *setting])
 
 
 def metric(name: object) -> Metric:

@@ -23,6 +23,7 @@ from fairkd.models import Network, load_state
 from fairkd.predictions import Predictions
 from fairkd.recipes import setup
 from fairkd.reproducibility import environment, seed_everything, version_of
+from fairkd.shown import Shown
 from fairkd.store import ArtifactFolder, naming, write_atomic
 from fairkd.teachers import Teachers, calibration_temperatures
 from fairkd.training import (
@@ -44,8 +45,8 @@ Role = Literal["teacher", "student_scratch", "student_kd", "student_fair"]
 ROLES: tuple[Role, ...] = ("teacher", "student_scratch", "student_kd", "student_fair")
 
 
-@dataclass(frozen=True)
-class TrainedModel:
+@dataclass(frozen=True, repr=False)
+class TrainedModel(Shown):
     """A trained network with its history (one row an epoch), test predictions and artefact folder.
 
     ``validation`` holds the predictions on the validation split: choices between models are made there.
@@ -56,6 +57,17 @@ class TrainedModel:
     predictions: Predictions
     validation: Predictions
     folder: Path
+
+    def summary(self) -> dict[str, str]:
+        """Return the network, its size, the epochs and the accuracy."""
+        return {
+            "network": type(self.model.backbone).__name__,
+            "parameters": f"{sum(weight.numel() for weight in self.model.parameters()):,}",
+            "epochs": f"{len(self.history)}",
+            "test accuracy": self.predictions.summary()["accuracy"],
+            "validation accuracy": self.validation.summary()["accuracy"],
+            "artifact": self.folder.name,
+        }
 
 
 def train_teacher(experiment: Experiment, splits: Splits | None = None) -> TrainedModel:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +34,9 @@ def write_report(run_folder: Path) -> Path:
     notebooks = sorted(run_folder.glob("[0-9][0-9]_*.ipynb"))
     if not notebooks:
         raise ArtifactError(f"{run_folder} holds no executed notebook; `fairkd run` makes them")
-    html = _page(run_folder, notebooks)
+    page = _without_folder(_page(run_folder, notebooks), run_folder.parent)
     path = run_folder / REPORT
-    write_atomic(path, lambda temporary: temporary.write_text(html, encoding="utf-8", newline="\n"))
+    write_atomic(path, lambda temporary: temporary.write_text(page, encoding="utf-8", newline="\n"))
     return path
 
 
@@ -73,6 +76,20 @@ def render_page(template: str, **content: Any) -> str:
         loader=jinja2.FileSystemLoader(_TEMPLATES),
     )
     return environment.get_template(template).render(**content)
+
+
+def _without_folder(page: str, folder: Path) -> str:
+    """Write the output folder by its name alone: a report is handed on, and whose machine made it is no part of it."""
+    from markupsafe import escape
+
+    path = folder.resolve()
+    text = str(path)
+    # As the template, the highlighted code and the figures write it.
+    for written in {text, str(escape(text)), html.escape(text, quote=False), json.dumps(text)[1:-1]}:
+        page = re.sub(
+            rf"(?<![\w./\\-]){re.escape(written)}(?![\w.-])", lambda _: str(escape(path.name)), page
+        )
+    return page
 
 
 def _repeated(headings: list[set[str]]) -> set[str]:

@@ -16,7 +16,7 @@ from fairkd.evaluation import evaluate
 from fairkd.mitigation import mitigation_entry
 from fairkd.narrative import describe_weights
 from fairkd.recipes import TrainedModel, distill_student, is_trained
-from fairkd.widgets.panel import Panel, command_html, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -154,7 +154,7 @@ class AdversaryWeightPanel(Panel):
         slider.observe(update, names="value")
         button.on_click(train)
         update()
-        return w.VBox([w.HBox([slider, button]), message, progress, figure, command])
+        return w.VBox([in_a_row(slider, button), message, progress, figure, command])
 
     def _describe(self) -> str:
         scores = self.scores[self.weight]

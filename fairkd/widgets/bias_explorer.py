@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from fairkd import plots
@@ -10,9 +11,9 @@ from fairkd.config import Experiment
 from fairkd.data.audit.counts import association
 from fairkd.data.effects import EFFECTS
 from fairkd.data.splits import Splits
-from fairkd.errors import FairkdError
+from fairkd.errors import FairkdError, FairkdWarning
 from fairkd.recipes import load_splits
-from fairkd.widgets.panel import Panel, command_html, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -34,6 +35,8 @@ class BiasExplorer(Panel):
         self.splits = splits or load_splits(experiment)
         self.bias: str = experiment.bias
         self.skew = experiment.skew
+        #: What loading the present data warned of.
+        self.warnings: list[str] = []
 
     @property
     def command(self) -> str:
@@ -45,8 +48,11 @@ class BiasExplorer(Panel):
         Raises:
             FairkdError: these data cannot have this bias; the panel stays as it is.
         """
-        self.splits = load_splits(self.experiment.replace(bias=bias, skew=skew))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", FairkdWarning)
+            self.splits = load_splits(self.experiment.replace(bias=bias, skew=skew))
         self.bias, self.skew = bias, skew
+        self.warnings = [str(one.message) for one in caught if issubclass(one.category, FairkdWarning)]
 
     def static(self) -> go.Figure:
         """Return the training split's counts of class and group."""
@@ -102,6 +108,8 @@ class BiasExplorer(Panel):
             max=1.0,
             step=0.05,
             description="skew",
+            # Data are loaded at each value: those on the way would be waited for.
+            continuous_update=False,
             style=style,
             layout={"width": "420px"},
         )
@@ -109,7 +117,9 @@ class BiasExplorer(Panel):
         counts, images = go.FigureWidget(self.static()), go.FigureWidget(self.images())
 
         def show() -> None:
-            message.value = f"<p>{html.escape(self.describe())}</p>"
+            message.value = "".join(
+                f"<p>{html.escape(line)}</p>" for line in [self.describe(), *self.warnings]
+            )
             command.value = command_html(self.command, copy=True)
 
         def update(_: Any) -> None:
@@ -125,7 +135,7 @@ class BiasExplorer(Panel):
         bias.observe(update, names="value")
         skew.observe(update, names="value")
         show()
-        return w.VBox([w.HBox([bias, skew]), message, counts, images, command])
+        return w.VBox([in_a_row(bias, skew), message, counts, images, command])
 
     def _experiment(self) -> Experiment:
         return self.experiment.replace(bias=self.bias, skew=self.skew, run_name=None)

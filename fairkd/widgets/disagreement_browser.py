@@ -15,7 +15,7 @@ from fairkd.config import Experiment
 from fairkd.errors import FairkdError
 from fairkd.plots.text import model_label
 from fairkd.results import save_exemplars
-from fairkd.widgets.panel import Panel, command_html, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row, path_from_here, refresh
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -52,6 +52,17 @@ class DisagreementBrowser(Panel):
     @property
     def command(self) -> str:
         return self.experiment.command
+
+    @property
+    def selection_code(self) -> str:
+        """The Python expression that reads the present selection from the table that notebook 04 leaves."""
+        wanted = {"model": self.model, "outcome": self.outcome}
+        wanted |= {
+            name: value for name, value in (("label", self.label), ("group", self.group)) if value != _EVERY
+        }
+        query = " and ".join(f"{name} == {value!r}" for name, value in wanted.items())
+        path = path_from_here(self.experiment.run_folder / "exemplars.csv")
+        return f"pandas.read_csv({path!r}, dtype=str).query({query!r})"
 
     @property
     def pages(self) -> int:
@@ -93,8 +104,8 @@ class DisagreementBrowser(Panel):
         """Return how many samples are selected, of how many on which the student's prediction differs."""
         every = int((self.exemplars["model"] == self.model).sum())
         return (
-            f"{len(self.selected())} of {every} samples on which {self.model} differs from its teacher: "
-            f"{self._filters()}."
+            f"{model_label(self.model)}: {len(self.selected())} of {every} samples on which it differs from its "
+            f"teacher: {self._filters()}."
         )
 
     def widget(self) -> Any:
@@ -105,24 +116,27 @@ class DisagreementBrowser(Panel):
             return w.HTML("<p>No student contradicts its teacher on any sample.</p>")
         style, layout = {"description_width": "initial"}, {"width": "320px"}
 
-        def choice(name: str, options: list[str], value: str) -> Any:
+        def choice(name: str, options: list[Any], value: str) -> Any:
             return w.Dropdown(options=options, value=value, description=name, style=style, layout=layout)
 
         names = {
             column: [_EVERY, *sorted(self.exemplars[column].dropna().astype(str).unique())]
             for column in ("label", "group")
         }
-        model = choice("student", self.models, self.model)
+        model = choice("student", [(model_label(name), name) for name in self.models], self.model)
         outcome = choice("what became of it", [OUTCOMES[0], OUTCOMES[1], OUTCOMES[4]], self.outcome)
         label, group = choice("class", names["label"], _EVERY), choice("group", names["group"], _EVERY)
         before = w.Button(description="Previous page", icon="arrow-left")
         after = w.Button(description="Next page", icon="arrow-right")
         export = w.Button(description="Save as CSV", tooltip="writes the selected rows into the run's folder")
-        message, saved = w.HTML(), w.HTML()
+        message, saved, code = w.HTML(), w.HTML(), w.HTML()
         figure = go.FigureWidget()
 
         def show() -> None:
             message.value = f"<p>{html.escape(self.describe())}</p>"
+            code.value = command_html(
+                self.selection_code, copy=True, lead="This selection of the run's table:"
+            )
             before.disabled, after.disabled = self.page == 0, self.page + 1 >= self.pages
             export.disabled = self.selected().empty
             refresh(figure, go.Figure() if self.selected().empty else self.static())
@@ -140,7 +154,7 @@ class DisagreementBrowser(Panel):
 
         def write(_: Any) -> None:
             try:
-                saved.value = f"<p>Saved: <code>{html.escape(str(self.save()))}</code></p>"
+                saved.value = f"<p>Saved: <code>{html.escape(path_from_here(self.save()))}</code></p>"
             except FairkdError as error:
                 saved.value = f"<p>{html.escape(str(error))}</p>"
 
@@ -152,13 +166,14 @@ class DisagreementBrowser(Panel):
         show()
         return w.VBox(
             [
-                w.HBox([model, outcome]),
-                w.HBox([label, group]),
+                in_a_row(model, outcome),
+                in_a_row(label, group),
                 message,
                 figure,
-                w.HBox([before, after, export]),
+                in_a_row(before, after, export),
                 saved,
                 w.HTML(command_html(self.command, copy=True)),
+                code,
             ]
         )
 

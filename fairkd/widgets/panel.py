@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairkd.errors import FairkdError
@@ -49,9 +51,25 @@ class Panel:
             display(self.widget())
 
 
-def command_html(command: str, *, copy: bool = False) -> str:
+def command_html(command: str, *, copy: bool = False, lead: str = "Reproduce with") -> str:
     """Return the command as one line of HTML; with ``copy``, with a button that puts it on the clipboard."""
-    return f"<p>Reproduce with <code>{html.escape(command)}</code>{_COPY if copy else ''}</p>"
+    return f"<p>{html.escape(lead)} <code>{html.escape(command)}</code>{_COPY if copy else ''}</p>"
+
+
+def path_from_here(path: Path) -> str:
+    """Return the path from the current folder: shorter, and it names no home folder."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # Another drive.
+        return str(path)
+
+
+def in_a_row(*controls: Any) -> Any:
+    """Return controls side by side, on several lines where the page is narrow."""
+    import ipywidgets as w
+
+    # ``grid_gap`` is the gap of any box; ipywidgets has no other name for it.
+    return w.HBox(controls, layout={"flex_flow": "row wrap", "grid_gap": "2px 24px"})
 
 
 def refresh(widget: Any, figure: go.Figure) -> None:

@@ -14,15 +14,18 @@ from fairkd.config import Experiment
 from fairkd.errors import FairkdError, ParameterError
 from fairkd.evaluation import evaluate
 from fairkd.metrics import METRICS
+from fairkd.plots.text import metric, model_label, quantity
 from fairkd.predictions import Predictions, read_predictions
 from fairkd.runs import COSTS, DISPARITIES, as_settings, choose, list_runs
+from fairkd.shown import facts_html
 from fairkd.store import read_json
-from fairkd.widgets.panel import Panel, command_html, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _TOLERANCES = (0.0, 0.05)
+_CELL = 'style="text-align: left; padding: 2px 12px 2px 0"'
 
 
 class ParetoExplorer(Panel):
@@ -41,7 +44,7 @@ class ParetoExplorer(Panel):
         if disparity not in DISPARITIES:
             raise ParameterError(f"disparity={disparity!r} is unknown; allowed: {', '.join(DISPARITIES)}")
         self.experiment, self.disparity = experiment, disparity
-        self.size: str | None = None
+        self.size = ""
         self.tolerance = experiment.selection_tolerance
         self.runs = list_runs(experiment.output_path)
         self.datasets = sorted(self.runs["dataset"].unique())
@@ -57,6 +60,9 @@ class ParetoExplorer(Panel):
         return self._experiment_of(self._row()["runs"][0]).command if self.chosen else self.experiment.command
 
     def static(self) -> go.Figure:
+        return self._figure(chosen=False)
+
+    def _figure(self, *, chosen: bool) -> go.Figure:
         if self.points.empty:
             raise FairkdError(
                 f"{self.experiment.output_path} holds no finished run: `fairkd run` makes one, "
@@ -67,11 +73,12 @@ class ParetoExplorer(Panel):
         note = "Bars: ± one standard deviation over the seeds; of one seed, its interval."
         if rule is not None:
             note += " Ring: the student that the rule names on validation data."
-        selected = self.points.index == rule
         return plots.pareto_front(
-            self.points.assign(selected=selected),
+            self.points.assign(
+                selected=self.points.index == rule, chosen=chosen & (self.points["model"] == self.chosen)
+            ),
             disparity=self.disparity,
-            size=self.size,
+            size=self.size or None,
             title=title,
             note=note,
         )
@@ -108,16 +115,15 @@ class ParetoExplorer(Panel):
             "accuracy": _estimate(row, "accuracy"),
             METRICS[self.disparity].title: _estimate(row, "disparity"),
             "seeds": f"{row['seeds']}",
-            **{name: f"{row[name]:,.6g}" for name in COSTS if name in row and pd.notna(row[name])},
+            **{
+                metric(name).label: f"{quantity(row[name])} {metric(name).unit}".removesuffix(" count")
+                for name in COSTS
+                if name in row and pd.notna(row[name])
+            },
             "changed": row["setting"] or "nothing: the default parameters",
             "runs": ", ".join(row["runs"][:5]) + (" …" if len(row["runs"]) > 5 else ""),
         }
-        cells = "".join(
-            f"<tr><th scope='row' style='text-align: left'>{html.escape(name)}</th>"
-            f"<td style='text-align: left'>{html.escape(value)}</td></tr>"
-            for name, value in facts.items()
-        )
-        return f"<h4>{html.escape(row['model'])}</h4><table>{cells}</table>{self._by_group(row)}"
+        return f"<h4>{html.escape(model_label(row['model']))}</h4>{facts_html(facts)}{self._by_group(row)}"
 
     def widget(self) -> Any:
         import ipywidgets as w
@@ -137,7 +143,7 @@ class ParetoExplorer(Panel):
             layout=layout,
         )
         size = w.Dropdown(
-            options=[("none", None), *((name, name) for name in COSTS if name in self.points)],
+            options=[("none", ""), *((metric(name).label, name) for name in COSTS if name in self.points)],
             value=self.size,
             description="area of the symbols",
             style=style,
@@ -159,6 +165,10 @@ class ParetoExplorer(Panel):
 
         def look(_: Any = None) -> None:
             self.chosen = point.value or ""
+            refresh(figure, self._figure(chosen=True))
+            for trace in figure.data:
+                if trace.customdata is not None:
+                    trace.on_click(click)
             details.value = self.details()
             command.value = command_html(self.command, copy=True)
 
@@ -170,12 +180,11 @@ class ParetoExplorer(Panel):
             self.dataset, self.disparity = dataset.value, disparity.value
             self.size, self.tolerance = size.value, tolerance.value
             self._compute()
-            refresh(figure, self.static())
-            for trace in figure.data:
-                if trace.customdata is not None:
-                    trace.on_click(click)
-            point.options = list(self.points["model"])
+            # New options choose the first of them.
+            point.unobserve(look, names="value")
+            point.options = [(model_label(name), name) for name in self.points["model"]]
             point.value = self.chosen
+            point.observe(look, names="value")
             message.value = "".join(f"<p>{html.escape(line)}</p>" for line in self.describe())
             look()
 
@@ -183,7 +192,7 @@ class ParetoExplorer(Panel):
             control.observe(update, names="value")
         point.observe(look, names="value")
         update()
-        controls = [w.HBox([dataset, disparity]), w.HBox([size, tolerance])]
+        controls = [in_a_row(dataset, disparity), in_a_row(size, tolerance)]
         return w.VBox([*controls, message, figure, point, details, command])
 
     def _compute(self) -> None:
@@ -219,12 +228,13 @@ class ParetoExplorer(Panel):
             (table["metric"] == "accuracy") & (table["class"] == "all") & (table["group"] != "all")
         ]
         rows = "".join(
-            f"<tr><th scope='row' style='text-align: left'>{html.escape(str(one.group))}</th><td>{one.value:.3f}</td>"
-            f"<td>{one.low:.3f} to {one.high:.3f}</td><td>{one.n}</td></tr>"
+            f'<tr><th scope="row" {_CELL}>{html.escape(str(one.group))}</th><td {_CELL}>{one.value:.3f}</td>'
+            f"<td {_CELL}>{one.low:.3f} to {one.high:.3f}</td><td {_CELL}>{one.n}</td></tr>"
             for one in groups.itertuples()
         )
-        head = "<tr><th>group</th><th>accuracy</th><th>95 % interval</th><th>n</th></tr>"
-        return f"<p>Accuracy by group, run {html.escape(row['runs'][0])}:</p><table>{head}{rows}</table>"
+        names = ("group", "accuracy", "95 % interval", "n")
+        head = "".join(f'<th scope="col" {_CELL}>{name}</th>' for name in names)
+        return f"<p>Accuracy by group, run {html.escape(row['runs'][0])}:</p><table><tr>{head}</tr>{rows}</table>"
 
 
 def _estimate(row: pd.Series, name: str) -> str:

@@ -15,7 +15,7 @@ from fairkd.errors import FairkdError
 from fairkd.mitigation import mitigation_entry
 from fairkd.narrative_preview import describe_preview
 from fairkd.recipes import HeadPreview, TrainedModel, load_splits
-from fairkd.widgets.panel import Panel, command_html, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -150,7 +150,7 @@ class PreviewPanel(Panel):
         weight.observe(update, names="value")
         update()
         agreement = w.HTML("".join(f"<p>{html.escape(line)}</p>" for line in self.describe()[-1:]))
-        return w.VBox([w.HTML(_HINT), w.HBox([temperature, weight]), message, figure, agreement, command])
+        return w.VBox([w.HTML(_HINT), in_a_row(temperature, weight), message, figure, agreement, command])
 
     def _nothing(self) -> str:
         return f"The mitigation {self.experiment.mitigation} has no weight: there is nothing to preview."

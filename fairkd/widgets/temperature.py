@@ -16,7 +16,7 @@ from fairkd.inference import outputs_of
 from fairkd.models import Network
 from fairkd.narrative import describe_temperature
 from fairkd.soft_labels import calibration_temperature, entropy_by_group, softened_table
-from fairkd.widgets.panel import Panel, command_html, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -131,7 +131,7 @@ class TemperaturePanel(Panel):
 
         slider.observe(update, names="value")
         chosen.observe(update, names="value")
-        return w.VBox([w.HBox([slider, chosen]), sentences, bars, images, entropy, command])
+        return w.VBox([in_a_row(slider, chosen), sentences, bars, images, entropy, command])
 
     def _sentences(self) -> str:
         return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.describe())

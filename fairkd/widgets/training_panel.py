@@ -21,7 +21,7 @@ from fairkd.progress import is_headless
 from fairkd.recipes import TrainedModel
 from fairkd.training.control import Setting
 from fairkd.widgets.live import live_training
-from fairkd.widgets.panel import Panel, command_html, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -197,7 +197,7 @@ class TrainingPanel(Panel):
         resume.on_click(lambda _: live.resume())
         live.listener = update
         update()
-        return w.VBox([w.HBox([stop, pause, resume, bar, state]), w.HBox(sliders), figure, words, command])
+        return w.VBox([in_a_row(stop, pause, resume, bar, state), in_a_row(*sliders), figure, words, command])
 
     def _state(self) -> str:
         live = self.live

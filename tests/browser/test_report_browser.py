@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from plotly.subplots import make_subplots
 
+from fairkd import plots
 from fairkd.report import write_report
 from fairkd.store import write_json
 
@@ -156,4 +159,67 @@ def test_contents_mark_the_chapter_that_is_read(browser: Any, report: Path) -> N
     playwright.expect(current).to_have_text("Summary")
     visit.page.locator("nav").get_by_text("Two", exact=True).click()
     playwright.expect(current).to_have_text("Two")
+    visit.context.close()
+
+
+def test_hostile_names_of_classes_and_groups_are_shown_and_run_nothing(browser: Any, tmp_path: Path) -> None:
+    image, script = "<img src=x onerror=alert(1)>", '"><script>'
+    counts = pd.DataFrame(
+        {
+            "class": [image, "cat", image, "cat"],
+            "group": [script, script, "other", "other"],
+            "split": "train",
+            "n": [5, 6, 7, 8],
+        }
+    )
+    entropy = pd.DataFrame(
+        {
+            "temperature": [1.0, 4.0] * 2,
+            "group": [script] * 2 + ["other"] * 2,
+            "entropy": [0.5, 0.6, 0.7, 0.8],
+        }
+    )
+    codes = np.array([0, 1, 0, 1])
+    grid = plots.image_grid(
+        np.zeros((4, 8, 8, 3), dtype=np.uint8), codes, codes, (image, "cat"), (script, "other"), title=image
+    )
+    figures = [
+        plots.temperature_entropy(entropy, title=script),
+        plots.contingency_heatmap(counts, split="train", label_name=image, group_name=script),
+        grid,
+    ]
+    said = new_code_cell(
+        "print(name)", outputs=[new_output("stream", name="stdout", text=f"{image}\n{script}")]
+    )
+    cells = [new_markdown_cell("# Names"), *map(code_cell, figures), said]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "01_names.ipynb")
+    write_json(tmp_path / "metrics.json", {"models": {}, "findings": [f"{image} of {script} is worse"]})
+    visit = Visit(browser, write_report(tmp_path), viewport={"width": 1280, "height": 900})
+    page, opened = visit.page, []
+    page.on("dialog", lambda dialog: opened.append(dialog.message) or dialog.dismiss())
+    playwright.expect(page.get_by_text(f"{image} of {script} is worse")).to_have_count(1)
+    playwright.expect(page.locator("pre.output")).to_contain_text([f"{image}\n{script}"])
+    line = page.locator("figure").first
+    playwright.expect(line.locator(".legendtext").first).to_have_text(script)
+    for point in (line.locator(".point").first, page.locator(".hm image")):
+        point.scroll_into_view_if_needed()
+        box = point.bounding_box()
+        # A quarter into the heat map: the first class and group.
+        page.mouse.move(box["x"] + box["width"] / 4 - 1, box["y"] + box["height"] / 2)
+        page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2 + 1)
+        playwright.expect(page.locator(".hovertext").first).to_contain_text(script)
+    for text in (image, script):
+        assert page.locator("svg text", has_text=text).count(), f"{text} is on no axis"
+        assert page.locator(f"[aria-label*={json.dumps(text)}]").count(), f"{text} names no figure"
+    assert page.locator("figure img").count() == 0
+    assert (visit.problems, opened) == ([], [])
+    visit.context.close()
+
+
+def test_the_sample_report_shows_all_its_figures(browser: Any) -> None:
+    sample = Path(__file__).parents[2] / "docs" / "sample_report.html"
+    visit = Visit(browser, sample, viewport={"width": 1280, "height": 900})
+    count = visit.page.locator("figure").count()
+    assert count > 30 and visit.page.locator(DRAWN).count() == count
+    assert visit.problems == []
     visit.context.close()

@@ -1,6 +1,7 @@
 """Bad input: each gives one line that names the thing, the place and the way out, before any decoding."""
 
 import re
+import warnings
 import zipfile
 
 import pytest
@@ -213,9 +214,13 @@ def test_images_that_do_not_decode_are_reported_together(make_folder):
         r"3 of 40 images in .*photos cannot be decoded, named in 3 rows \(6, 9, 32\) of labels.csv, "
         r"first 'cat/004.png': cannot identify image file.*; replace the files or remove the rows"
     )
+    filters = list(warnings.filters)
     with pytest.raises(DataError, match=message) as caught:
         load_dataset("image-folder", data_root=folder.root)
     assert "\n" not in str(caught.value)
+    assert list(warnings.filters) == filters, (
+        "the decoding's own filter went with it, while the error is still held"
+    )
 
 
 def test_damaged_member_of_a_zip(make_folder):

@@ -6,7 +6,7 @@ import pytest
 from fairkd.data import inject_bias, load_dataset
 from fairkd.data.bias import majority_of_classes
 from fairkd.data.effects import EFFECTS, grey
-from fairkd.errors import ParameterError
+from fairkd.errors import FairkdWarning, ParameterError
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,8 @@ def test_loading_with_another_bias_than_the_data_sets_own():
 def test_bad_arguments(tiny_splits, options, message):
     with pytest.raises(ParameterError, match=message):
         inject_bias(tiny_splits, **options)
+
+
+def test_a_bias_that_changes_nothing_is_said():
+    with pytest.warns(FairkdWarning, match="bias='grey' changes none of the first 64 training images"):
+        load_dataset("colored-digits", bias="grey", skew=0.9)

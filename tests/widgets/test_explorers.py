@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from run_folders import write_run
 from fairkd.analysis.disagreement import OUTCOMES
 from fairkd.config import Experiment
 from fairkd.errors import FairkdError, ParameterError
+from fairkd.results import save_exemplars
 from fairkd.widgets import BiasExplorer, DisagreementBrowser, ParetoExplorer
 
 
@@ -54,6 +57,9 @@ def test_moving_the_skew_loads_the_data_with_that_skew():
     dropdown(box, "bias").value = "grey"
     assert panel.splits.group_names == ("colour", "grey")
     assert "-p bias grey" in command_of(box)
+    assert "changes none of the first 64 training images" in said(box)
+    dropdown(box, "bias").value = "noise"
+    assert "changes none" not in said(box)
 
 
 def test_a_bias_that_the_data_cannot_have_is_said_and_nothing_changes():
@@ -146,10 +152,22 @@ def test_saving_writes_the_selection_and_no_formula(browser, exemplars):
     dropdown(box, "group").value = "red"
     parts_of(box, Button)[-1].click()
     path = Path(browser.experiment.run_folder / "exemplars-selected.csv")
-    assert str(path) in said(box)
+    assert os.path.relpath(path) in said(box)
     table = pd.read_csv(path)
     assert table["index"].tolist() == browser.selected()["index"].tolist()
     assert set(table["label"]) == {"'=1+1"} and set(table["group"]) == {"red"}
+
+
+def test_the_code_reads_the_selection_from_the_table_of_the_run(browser, exemplars, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_exemplars(browser.experiment, exemplars)
+    box = browser.widget()
+    dropdown(box, "group").value = "red"
+    dropdown(box, "class").value = "a"
+    assert browser.selection_code in html.unescape(said(box))
+    table = eval(browser.selection_code, {"pandas": pd})
+    assert table["index"].astype(int).tolist() == browser.selected()["index"].tolist()
+    assert len(table) and set(table["group"]) == {"red"}
 
 
 def test_a_folder_that_cannot_be_written_is_said_beside_the_button(browser, tmp_path):
@@ -193,6 +211,23 @@ def test_a_click_on_a_point_shows_what_is_behind_it(runs):
     assert "0.805" in said(box) and "adversary_weight=30.0" in said(box)
     assert shlex.split(command_of(box))[:5] == ["fairkd", "run", "-p", "adversary_weight", "30.0"]
     assert "red" in said(box) and "green" in said(box), "the table by group"
+    (arrow,) = [note for note in figure.layout.annotations if note.text == "chosen"]
+    chosen = panel.points.loc[row]
+    assert (arrow.x, arrow.y) == (chosen["disparity"], chosen["accuracy"])
+    dropdown(box, "disparity").value = "accuracy_gap"
+    assert point.value == wanted, "the choice stays"
+    assert "student, mitigated · adversary_weight=30.0" in said(box)
+
+
+def test_the_area_of_the_symbols_is_nothing_or_a_cost_with_its_unit(runs):
+    panel = ParetoExplorer(runs)
+    box = panel.widget()
+    area = dropdown(box, "area of the symbols")
+    assert area.label == "none"
+    area.value = "macs"
+    (figure,) = parts_of(box, go.FigureWidget)
+    assert "Area of the symbols: multiply-" in figure.layout.title.text.replace("<br>", " ")
+    assert "multiply-accumulates" in said(box) and "per image" in said(box)
 
 
 def test_the_rule_follows_its_tolerance(runs):

@@ -19,6 +19,7 @@ from fairkd.data.audit.label_noise import confident_learning, find_label_noise
 from fairkd.data.audit.probe import Features, group_predictability, predictabilities
 from fairkd.data.splits import Splits
 from fairkd.errors import FairkdWarning
+from fairkd.shown import Shown
 
 __all__ = [
     "Audit",
@@ -34,8 +35,8 @@ __all__ = [
 _SHOWN = 10
 
 
-@dataclass(frozen=True)
-class Audit:
+@dataclass(frozen=True, repr=False)
+class Audit(Shown):
     """What :func:`audit` found, as tidy tables.
 
     Attributes:
@@ -67,6 +68,18 @@ class Audit:
     odd_images: pd.DataFrame
     label_noise: pd.DataFrame
     label_suspects: pd.DataFrame
+
+    def summary(self) -> dict[str, str]:
+        """Return Cramér's V in training and how much of each kind was found."""
+        train = self.association[self.association["split"] == "train"].set_index("statistic")["value"]
+        return {
+            "samples": f"{int(self.counts['n'].sum()):,}",
+            "Cramér's V of class and group, training": f"{train['cramers_v']:.2f}",
+            "empty cells": f"{len(self.empty_cells):,}",
+            "pairs of duplicates": f"{len(self.duplicate_pairs):,}",
+            "images that show nothing": f"{len(self.odd_images):,}",
+            "suspected labels": f"{len(self.label_suspects):,}",
+        }
 
 
 def audit(

@@ -1,0 +1,40 @@
+"""How the main objects show themselves: a small table in a notebook, one line anywhere else."""
+
+from __future__ import annotations
+
+import html
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+
+
+class Shown(ABC):
+    """Shows itself by a few facts; a data class needs ``repr=False``, or its own lines take this one's place."""
+
+    @abstractmethod
+    def summary(self) -> dict[str, str]:
+        """Return what a reader wants to know first, by name."""
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}: {value}" for name, value in self.summary().items())
+        return f"<{type(self).__name__} {facts}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p><strong>{type(self).__name__}</strong></p>{facts_html(self.summary())}"
+
+
+def facts_html(facts: Mapping[str, str]) -> str:
+    """Return names and values as a table of two columns; every text is escaped."""
+    left = "text-align: left; padding: 2px 12px 2px 0; vertical-align: top"
+    rows = "".join(
+        f'<tr><th scope="row" style="{left}">{html.escape(name)}</th>'
+        f'<td style="{left}">{html.escape(value)}</td></tr>'
+        for name, value in facts.items()
+    )
+    return f"<table>{rows}</table>"
+
+
+def first_of(names: Iterable[str], most: int = 10) -> str:
+    """Return how many names there are and the first ones: ``3: red, green, blue``."""
+    names = list(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)}: {', '.join(names[:most])}{rest}"

@@ -13,7 +13,7 @@ import pandas as pd
 from fairkd.config import Experiment
 from fairkd.data.splits import Splits
 from fairkd.progress import ProgressBar, followed_by
-from fairkd.recipes import TrainedModel, distill_student, student_folder
+from fairkd.recipes import TrainedModel, distill_student, is_trained, student_folder
 from fairkd.training import StoppedError, Trainer, TrainingControl, stop_on_interrupt
 
 State = Literal["waiting", "running", "stopped", "finished", "failed"]
@@ -60,6 +60,11 @@ class LiveTraining:
         if not self._steps or self.state != "running":
             return None
         return self._seconds / self._steps * (self.total - self.done)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the student is there already, so that starting loads it."""
+        return is_trained(self.experiment, self.teacher, self.splits)
 
     def start(self) -> None:
         """Train in the background, or go on there; a training that goes on already is left alone."""

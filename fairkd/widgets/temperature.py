@@ -74,11 +74,13 @@ class TemperaturePanel(Panel):
     def images(self) -> go.Figure:
         """Return the chosen images."""
         data = self.splits.validation.subset(np.array(self.rows))
+        # Only the chosen images' own classes: a column for each of a hundred would leave no room for them.
+        present, labels = np.unique(data.labels, return_inverse=True)
         return plots.image_grid(
             data.images,
-            data.labels,
+            labels,
             data.groups,
-            self.splits.class_names,
+            tuple(self.splits.class_names[label] for label in present),
             self.splits.group_names,
             per_cell=2,
             label_name=self.splits.label_name,

@@ -134,7 +134,8 @@ class TrainingPanel(Panel):
         return self._box
 
     def _ipython_display_(self) -> None:
-        if is_headless():
+        # One that is there already is loaded at once: the cells below ask for it.
+        if is_headless() or (self.live.state == "waiting" and self.live.is_trained):
             self.run()
         super()._ipython_display_()
         if not is_headless():

@@ -32,6 +32,11 @@ ARGUMENTS = [
 ]
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 _STARTING_SECONDS = 90
+_PATIENCE_MS = 300_000
+#: What is drawn: the traces' values, the images and all text.
+DRAWN = """figure => JSON.stringify([
+    figure._fullData.map(trace => [trace.x, trace.y, trace.z, trace.source].map(values => Array.from(values ?? []))),
+    figure.layout.images ?? null, figure.textContent])"""
 
 
 def copy_notebook(name: str, folder: Path, replace: dict[str, str], **parameters: Any) -> None:
@@ -110,3 +115,46 @@ def drag(page: Any, handle: Any, pixels: float) -> None:
     page.mouse.down()
     page.mouse.move(x + pixels, y, steps=4)
     page.mouse.up()
+
+
+@contextmanager
+def notebook_page(folder: Path, name: str) -> Iterator[Any]:
+    """Open a notebook of ``folder``, run all its cells, and keep a picture of the end."""
+    from playwright import sync_api as playwright
+
+    with running_lab(folder) as address, playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = chromium.new_page(viewport={"width": 1280, "height": 1400})
+        page.set_default_timeout(_PATIENCE_MS)
+        page.goto(address.format(path=name))
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        run_menu(page, "Run All Cells")
+        try:
+            yield page
+        finally:
+            page.screenshot(path=folder / "end.png")
+            chromium.close()
+
+
+def panel_with(page: Any, text: str) -> Any:
+    """The output of a cell that is a panel with this text."""
+    panel = (
+        page.locator(".jp-OutputArea-output").filter(has=page.locator(".widget-vbox")).filter(has_text=text)
+    )
+    panel.first.wait_for()
+    return panel.first
+
+
+def until_changed(page: Any, figure: Any, before: str) -> str:
+    """Wait until the figure shows something else; return what."""
+    page.wait_for_function(
+        f"([figure, before]) => ({DRAWN})(figure) !== before", arg=[figure.element_handle(), before]
+    )
+    return str(figure.evaluate(DRAWN))
+
+
+def shows(panel: Any, text: str) -> None:
+    """Wait until the panel has this text."""
+    from playwright import sync_api as playwright
+
+    playwright.expect(panel).to_contain_text(text, timeout=_PATIENCE_MS)

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pandas as pd
 import pytest
-from jupyter_lab import ARGUMENTS, CHROMIUM, copy_notebook, drag, run_menu, running_lab
+from jupyter_lab import CHROMIUM, DRAWN, copy_notebook, drag, notebook_page, panel_with, shows, until_changed
 from nbformat.v4 import new_code_cell, new_notebook
 from run_folders import write_run
 
 from fairkd.config import Experiment
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'fairkd[test]'")
+pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'fairkd[test]'")
 pytest.importorskip("jupyterlab", reason="needs JupyterLab: pip install 'fairkd[notebooks]'")
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian package chromium)"),
 ]
-
-_PATIENCE_MS = 300_000
-#: What is drawn: the values of the first trace and the names on the axes.
-_DRAWN = "figure => JSON.stringify([figure._fullData[0], figure.layout.images ?? null, figure.textContent])"
 
 EXPLORERS = """\
 import numpy as np
@@ -42,42 +36,6 @@ images = np.random.default_rng(1).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8
 """
 
 
-@contextmanager
-def notebook_page(folder: Path, name: str) -> Iterator[Any]:
-    """Open a notebook of ``folder``, run all its cells, and keep a picture of the end."""
-    with running_lab(folder) as address, playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = chromium.new_page(viewport={"width": 1280, "height": 1400})
-        page.set_default_timeout(_PATIENCE_MS)
-        page.goto(address.format(path=name))
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
-        run_menu(page, "Run All Cells")
-        yield page
-        page.screenshot(path=folder / "end.png")
-        chromium.close()
-
-
-def panel_with(page: Any, text: str) -> Any:
-    """The output of a cell that is a panel with this text."""
-    panel = (
-        page.locator(".jp-OutputArea-output").filter(has=page.locator(".widget-vbox")).filter(has_text=text)
-    )
-    panel.first.wait_for()
-    return panel.first
-
-
-def until_changed(page: Any, figure: Any, before: str) -> str:
-    """Wait until the figure shows something else; return what."""
-    page.wait_for_function(
-        f"([figure, before]) => ({_DRAWN})(figure) !== before", arg=[figure.element_handle(), before]
-    )
-    return str(figure.evaluate(_DRAWN))
-
-
-def shows(panel: Any, text: str) -> None:
-    playwright.expect(panel).to_contain_text(text, timeout=_PATIENCE_MS)
-
-
 def test_the_bias_explorer_follows_keyboard_mouse_and_choice(tmp_path: Path) -> None:
     name = "01_data_and_bias.ipynb"
     copy_notebook(name, tmp_path, {}, output_dir=str(tmp_path / "outputs"))
@@ -86,7 +44,7 @@ def test_the_bias_explorer_follows_keyboard_mouse_and_choice(tmp_path: Path) -> 
         counts, images = panel.locator(".js-plotly-plot").nth(0), panel.locator(".js-plotly-plot").nth(1)
         counts.locator(".gtitle").wait_for()
         images.locator(".gtitle").wait_for()
-        drawn = [str(figure.evaluate(_DRAWN)) for figure in (counts, images)]
+        drawn = [str(figure.evaluate(DRAWN)) for figure in (counts, images)]
         handle = panel.locator(".widget-slider .noUi-handle")
 
         handle.focus()
@@ -118,7 +76,7 @@ def test_a_click_on_a_point_shows_its_run_and_a_selection_is_saved(tmp_path: Pat
     with notebook_page(tmp_path, "explorers.ipynb") as page:
         runs = panel_with(page, "accuracy tolerance")
         for weight in ("1.0", "3.0"):
-            click_point(page, runs, f"student_fair · adversary_weight={weight}")
+            click_point(page, runs, f"student, mitigated · adversary_weight={weight}")
             shows(runs.locator("h4"), f"adversary_weight={weight}")
             shows(runs, f"-p adversary_weight {weight}")
             shows(runs, "Accuracy by group")

@@ -1,0 +1,64 @@
+"""The panels of notebook 03 on a finished run in a real JupyterLab: each slider by keyboard and by mouse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_lab import CHROMIUM, DRAWN, copy_notebook, drag, notebook_page, panel_with, shows, until_changed
+
+import fairkd
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'fairkd[test]'")
+pytest.importorskip("jupyterlab", reason="needs JupyterLab: pip install 'fairkd[notebooks]'")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian package chromium)"),
+]
+
+NOTEBOOK = "03_adversarial_distillation.ipynb"
+SMALL: dict[str, Any] = {"teacher_epochs": 4, "student_epochs": 4, "adversary_weights": [1.0]}
+FURTHER: dict[str, Any] = {"bootstrap_replicates": 100}
+
+
+@pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+def test_sliders_answer_to_keyboard_and_mouse(tmp_path: Path) -> None:
+    outputs = str(tmp_path / "outputs")
+    experiment = fairkd.Experiment(output_dir=outputs, **SMALL, **FURTHER)
+    fairkd.train_students(experiment, fairkd.train_teacher(experiment))
+    copy_notebook(NOTEBOOK, tmp_path, {}, output_dir=outputs, options=FURTHER, **SMALL)
+    with notebook_page(tmp_path, NOTEBOOK) as page:
+        # What the last cell leaves: everything before it has run.
+        page.locator(".jp-OutputArea-output").filter(has_text="students.json").first.wait_for()
+        assert page.locator("[data-mime-type*=error]").count() == 0
+
+        labels = panel_with(page, "images")
+        move_each_way(page, labels, labels.locator(".js-plotly-plot").first, "temperature")
+        images = labels.locator(".js-plotly-plot").nth(1)
+        before = str(images.evaluate(DRAWN))
+        labels.locator("select").select_option(index=[3, 5])
+        until_changed(page, images, before)
+        labels.screenshot(path=tmp_path / "labels.png")
+
+        weights = panel_with(page, "Train this student")
+        move_each_way(page, weights, weights.locator(".js-plotly-plot"), "adversary weight")
+        weights.screenshot(path=tmp_path / "weights.png")
+
+        preview = panel_with(page, "Preview.")
+        for setting in ("temperature", "adversary weight"):
+            move_each_way(page, preview, preview.locator(".js-plotly-plot"), setting)
+        shows(preview, "rank correlation")
+        preview.screenshot(path=tmp_path / "preview.png")
+
+
+def move_each_way(page: Any, panel: Any, figure: Any, setting: str) -> None:
+    """Move a slider by a key, then by the mouse: figure and command follow each time."""
+    handle = panel.locator(".widget-hslider").filter(has_text=setting).locator(".noUi-handle")
+    command = panel.locator("code").last
+    for move in (lambda: (handle.focus(), page.keyboard.press("ArrowLeft")), lambda: drag(page, handle, -90)):
+        drawn, said = str(figure.evaluate(DRAWN)), command.inner_text()
+        move()
+        until_changed(page, figure, drawn)
+        playwright.expect(command).not_to_have_text(said)

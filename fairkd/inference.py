@@ -11,6 +11,7 @@ from fairkd.data.splits import Splits
 from fairkd.errors import ParameterError
 from fairkd.models import Network
 from fairkd.predictions import Predictions
+from fairkd.progress import track
 
 #: Images a batch by kind of device: what a CPU's caches hold, what keeps a GPU busy.
 _BATCH = {"cpu": 128}
@@ -47,7 +48,8 @@ def outputs_of(
     batch_size = inference_batch(device) if batch_size is None else batch_size
     network.to(device).eval()
     logits, features = [], []
-    for start in range(0, len(images), batch_size):
+    starts = range(0, len(images), batch_size)
+    for start in track(starts, "predictions", len(starts)):
         batch = torch.from_numpy(images[start : start + batch_size]).to(device).permute(0, 3, 1, 2)
         outputs = network(batch)
         logits.append(outputs.logits.float().cpu())

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PROGRESS_FILE = "FAIRKD_PROGRESS_FILE"
+#: Seconds that one waits without being told for how long.
+DELAY = 2.0
 _SECONDS_BETWEEN_WRITES = 0.2
 _PART_OF = contextvars.ContextVar("part_of", default="")
 _FOLLOWER: contextvars.ContextVar[Callable[[ProgressBar], None] | None] = contextvars.ContextVar(
@@ -49,31 +51,45 @@ def _somebody_could_answer() -> bool:
 
 
 class ProgressBar:
-    """A progress bar with a description and values beside it (``update(accuracy=0.9)``)."""
+    """A progress bar with a description and values beside it (``update(accuracy=0.9)``).
 
-    def __init__(self, description: str, total: int) -> None:
+    ``delay``: seconds before which nothing is shown, for work that is often done by then.
+    """
+
+    def __init__(self, description: str, total: int, *, delay: float = 0.0) -> None:
         whole = _PART_OF.get()
         self.description = f"{whole}: {description}" if whole else description
         self.total, self.done = total, 0
         self._follower = _FOLLOWER.get()
         self._path = os.environ.get(PROGRESS_FILE)
         self._written = 0.0
+        self._delay, self._shown_from = delay, time.monotonic() + delay
         self._bar: Any = None
-        if self._path is None and self._follower is None:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=total, desc=description, leave=False)
+        if not delay:
+            self._show()
 
     def update(self, steps: int = 1, **values: float | str) -> None:
         """Advance by ``steps`` and show ``values``."""
         self.done += steps
+        if time.monotonic() < self._shown_from:
+            return
+        self._show()
         if self._follower is not None:
             self._follower(self)
         elif self._bar is not None:
             self._bar.set_postfix(values, refresh=False)
-            self._bar.update(steps)
+            self._bar.update(self.done - self._bar.n)
         elif self._path is not None:
             self._write(self._path, values)
+
+    def _show(self) -> None:
+        """Make the bar where one is to be drawn; in a notebook it is a widget, which is not made in vain."""
+        if self._bar is None and self._path is None and self._follower is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=self.total, desc=self.description, leave=False)
+            # What was done before it appeared took its time.
+            self._bar.start_t = self._bar.last_print_t = self._bar.start_t - self._delay
 
     def close(self) -> None:
         """Remove the bar."""
@@ -125,8 +141,8 @@ def followed_by(follower: Callable[[ProgressBar], None]) -> Iterator[None]:
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Iterate over ``items`` with a progress bar."""
-    with ProgressBar(description, total) as bar:
+    """Iterate over ``items``, with a progress bar if that takes more than :data:`DELAY` seconds."""
+    with ProgressBar(description, total, delay=DELAY) as bar:
         for item in items:
             yield item
             bar.update()

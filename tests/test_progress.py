@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,30 @@ def test_the_bar_is_closed_when_the_work_fails(file):
     assert bar.done == 0
 
 
-def test_track_yields_the_items_and_counts_them(file):
+def test_track_yields_the_items_and_counts_them(file, monkeypatch):
+    monkeypatch.setattr(progress, "DELAY", 0.0)
     assert list(track(iter("abc"), "reading", 3)) == ["a", "b", "c"]
     assert state(file) == {"description": "reading", "done": 3, "total": 3, "values": {}}
     assert os.environ[PROGRESS_FILE] == str(file)
+
+
+def test_what_is_soon_done_shows_nothing(file, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    for _ in track(range(3), "quick", 3):
+        assert not file.exists()
+    for item in track(range(3), "slow", 3):
+        assert file.exists() == (item == 2)
+        now[0] += 1.5
+    assert state(file)["done"] == 3
+
+
+def test_a_bar_that_appears_late_counts_what_was_done_before(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    with ProgressBar("work", 100, delay=0.2) as bar:
+        bar.update(49)
+        assert stream.getvalue() == ""
+        time.sleep(0.25)
+        bar.update(1)
+    assert "50%" in stream.getvalue() and "50/100" in stream.getvalue()

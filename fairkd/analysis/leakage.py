@@ -25,6 +25,7 @@ from fairkd.metrics.bootstrap import bootstrap_counts
 from fairkd.metrics.confusion import CellCounts, Floats, mean_defined
 from fairkd.metrics.intervals import interval
 from fairkd.metrics.measurement import BootstrapOptions
+from fairkd.progress import track
 
 Probe = Literal["linear", "mlp"]
 PROBES: tuple[Probe, ...] = ("linear", "mlp")
@@ -91,11 +92,12 @@ def group_leakage(
     codes, classes = np.searchsorted(names, groups[rows]), np.unique(strata[rows], return_inverse=True)[1]
     unit = pd.factorize(units[rows])[0]
     records = []
-    for name, values in inputs.items():
-        for probe in probes:
-            predicted = _out_of_fold(np.asarray(values)[rows], codes, unit, classes, probe, folds, seed)
-            score = _scored(codes, classes, predicted, unit, options)
-            records.append({"input": name, "dim": np.shape(values)[1], "probe": probe, **score})
+    pairs = [(name, probe) for name in inputs for probe in probes]
+    for name, probe in track(pairs, "leakage probes", len(pairs)):
+        values = np.asarray(inputs[name])
+        predicted = _out_of_fold(values[rows], codes, unit, classes, probe, folds, seed)
+        score = _scored(codes, classes, predicted, unit, options)
+        records.append({"input": name, "dim": values.shape[1], "probe": probe, **score})
     table = pd.DataFrame(records).assign(
         conditional=labels is not None,
         chance=1 / len(names),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fairkd.errors import DataError, ParameterError
 from fairkd.models import Network
+from fairkd.progress import track
 
 Method = Literal["gradcam", "integrated_gradients"]
 
@@ -61,7 +62,8 @@ def saliency_maps(
     device = network.mean.device
     maps = np.empty(images.shape[:3], dtype=np.float32)
     with _evaluating(network), torch.enable_grad():
-        for start in range(0, len(images), _IMAGES):
+        starts = range(0, len(images), _IMAGES)
+        for start in track(starts, "saliency maps", len(starts)):
             rows = slice(start, start + _IMAGES)
             batch = torch.from_numpy(np.ascontiguousarray(images[rows])).to(device)
             target = torch.from_numpy(np.asarray(classes[rows], dtype=np.int64)).to(device)

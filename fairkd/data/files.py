@@ -153,7 +153,9 @@ class ZipRoot:
         """
         member = self._members[name]
         _check_size(member.file_size)
-        return self._archive.read(member)
+        with self._archive.open(member) as file:
+            # Without a number, all that a member holds is unpacked, whatever size it declares.
+            return file.read(member.file_size)
 
     def csv_names(self) -> list[str]:
         """Return the CSV files that lie directly in the root."""

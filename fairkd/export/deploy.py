@@ -21,6 +21,7 @@ from fairkd.export.runs import check_role, load_run, load_trained
 from fairkd.export.runtime import load_exported, measure_exported, predict_exported
 from fairkd.inference import outputs_of
 from fairkd.models import Network
+from fairkd.progress import ProgressBar
 from fairkd.recipes import TrainedModel, load_splits
 from fairkd.report.model_card import ModelCard, model_card
 from fairkd.reproducibility import environment, version_of
@@ -126,12 +127,17 @@ def export_model(
         >>> export_model(student, splits, Path("out"), format_name="onnx-int8").audit.changes
     """
     chosen = check_format(format_name)
-    path = _write(chosen, trained.model, splits, folder / f"{name}{chosen.suffix}", name)
-    audit = audit_export(trained.predictions, predict_exported(path, splits), **options)
-    network = copy.deepcopy(trained.model).cpu()
-    logits = outputs_of(network, splits.test.images).logits
-    difference = float(np.abs(load_exported(path).logits(splits.test.images) - logits).max())
-    costs = _costs(network, trained.folder / "model.safetensors", path, splits)
+    with ProgressBar(f"{name} as {format_name}: file, audit, logits, cost", 4) as bar:
+        path = _write(chosen, trained.model, splits, folder / f"{name}{chosen.suffix}", name)
+        bar.update()
+        audit = audit_export(trained.predictions, predict_exported(path, splits), **options)
+        bar.update()
+        network = copy.deepcopy(trained.model).cpu()
+        logits = outputs_of(network, splits.test.images).logits
+        difference = float(np.abs(load_exported(path).logits(splits.test.images) - logits).max())
+        bar.update()
+        costs = _costs(network, trained.folder / "model.safetensors", path, splits)
+        bar.update()
     scale = float(np.abs(logits).max())
     card = _card(chosen, path, trained, splits, audit, costs, difference, name)
     card_path = card.save(folder, path.name)

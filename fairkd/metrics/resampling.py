@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from fairkd.metrics.confusion import Floats
+from fairkd.progress import track
 
 #: Replicates are drawn in chunks: of so many bytes, which fit into a processor's cache, but not of fewer
 #: replicates than this, or the calls would cost more than the numbers.
@@ -58,7 +59,8 @@ class Design:
             Tables ``(table rows, replicates of the chunk)``.
         """
         rng = np.random.default_rng(seed)
-        for size in self._chunks(matrix, replicates):
+        sizes = self._chunks(matrix, replicates)
+        for size in track(sizes, "bootstrap", len(sizes)):
             yield matrix @ self._draw(size, rng)
 
     def swap(self, matrix: csr_array, swapped: csr_array, replicates: int, seed: int) -> Iterator[Floats]:
@@ -75,7 +77,8 @@ class Design:
         """
         rng = np.random.default_rng(seed)
         whole, change = (matrix @ self.unit_counts)[:, None], swapped - matrix
-        for size in self._chunks(matrix, replicates):
+        sizes = self._chunks(matrix, replicates)
+        for size in track(sizes, "permutations", len(sizes)):
             coins = rng.binomial(self.unit_counts[:, None], 0.5, size=(self.num_signatures, size))
             yield whole + change @ coins.astype(np.float64)
 

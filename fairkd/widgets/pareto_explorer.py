@@ -101,8 +101,8 @@ class ParetoExplorer(Panel):
         row = self.points.iloc[rule]
         return [
             *sentences,
-            f"Of the students within {self.tolerance:g} of the best validation accuracy, {row['model']} has the "
-            f"smallest {name} on validation data ({row['validation_disparity']:.3f}); on test data it has "
+            f"Of the students within {self.tolerance:g} of the best validation accuracy, {model_label(row['model'])} "
+            f"has the smallest {name} on validation data ({row['validation_disparity']:.3f}); on test data it has "
             f"{row['disparity']:.3f} at an accuracy of {row['accuracy']:.3f}.",
         ]
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fairkd.progress import track
+
 HASH_BITS = 64
 _ROWS, _COLUMNS = 8, 9
 #: Luma of the ITU-R BT.601 standard, as Pillow's ``convert("L")``.
@@ -33,10 +35,11 @@ class Hashes(NamedTuple):
 
 
 def chunks(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Iterate over ``images (n, height, width, 3)`` in pieces that fit into memory."""
+    """Iterate over ``images (n, height, width, 3)`` in pieces that fit into memory, with a progress bar."""
     _, height, width, channels = images.shape
     step = max(1, _CHUNK_VALUES // (height * width * channels))
-    for start in range(0, len(images), step):
+    starts = range(0, len(images), step)
+    for start in track(starts, "looking at images", len(starts)):
         yield np.asarray(images[start : start + step])
 
 

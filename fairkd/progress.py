@@ -88,8 +88,9 @@ class ProgressBar:
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=self.total, desc=self.description, leave=False)
-            # What was done before it appeared took its time.
-            self._bar.start_t = self._bar.last_print_t = self._bar.start_t - self._delay
+            # What was done before it appeared took its time. Switched off (TQDM_DISABLE), a bar has no times.
+            if not self._bar.disable:
+                self._bar.start_t = self._bar.last_print_t = self._bar.start_t - self._delay
 
     def close(self) -> None:
         """Remove the bar."""

@@ -21,7 +21,8 @@ from fairkd.progress import ProgressBar
 if TYPE_CHECKING:
     import pandas as pd
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: With the full-width forms, which some spreadsheets read as well.
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
 #: What :func:`write_sealed` puts before the content.
 SEAL_BYTES = 32
 
@@ -75,7 +76,8 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table for people as CSV, atomically.
 
     A text that a spreadsheet would compute (one that starts with ``=``, ``+``, ``-``, ``@``, a tab or a line break)
-    gets an apostrophe before it: names of classes and files come from anywhere.
+    gets an apostrophe before it: names of classes and files come from anywhere. A carriage return becomes a line
+    feed: Python 3.11 writes it without quotes, and what follows would be a cell of its own.
     """
     safe = table.rename(columns=_literal).map(_literal)
     write_atomic(path, lambda temporary: safe.to_csv(temporary, index=False))
@@ -250,4 +252,7 @@ def _finite(value: Any) -> Any:
 
 
 def _literal(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -94,6 +95,16 @@ def test_a_terminal_gets_a_bar_with_values_that_is_removed_at_the_end(monkeypatc
     text = stream.getvalue()
     assert "teacher" in text
     assert text.endswith("\r") and not text.rsplit("\r", 2)[-2].strip()
+
+
+def test_a_bar_that_is_switched_off_stops_no_work(monkeypatch, capfd):
+    import tqdm.auto
+
+    # As tqdm itself does where TQDM_DISABLE is set when it is first imported.
+    monkeypatch.setattr(tqdm.auto, "tqdm", functools.partial(tqdm.auto.tqdm, disable=True))
+    with ProgressBar("training", 3) as bar:
+        bar.update(2, loss=1.0)
+    assert capfd.readouterr().err == ""
 
 
 def test_the_bar_is_closed_when_the_work_fails(file):

@@ -58,7 +58,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
             arrays = {name: np.asarray(archive[name]) for name in _ARRAYS}
     except FileNotFoundError as error:
         raise DataError(f"data_root: there is no {path}; set it to {FILE} or its folder") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    # An array's header may ask for any amount of memory.
+    except (OSError, ValueError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is no archive of the arrays {', '.join(_ARRAYS)}: {error}") from error
     for part in ("train", "test"):
         images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]

@@ -26,16 +26,24 @@ def train(
         Path | None,
         typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p goes before it."),
     ] = None,
+    metrics: Annotated[
+        Path | None,
+        typer.Option("--metrics", metavar="FILE", help="Follow the training of 'student' in this JSON file."),
+    ] = None,
 ) -> None:
     """Train models without notebooks, on many devices under accelerate launch or torchrun."""
     chosen = models or ["students"]
     for name in chosen:
         if name not in MODELS:
             raise ParameterError(f"{name!r} cannot be trained; allowed: {', '.join(MODELS)}")
+    if metrics and chosen != ["student"]:
+        raise ParameterError(
+            f"--metrics follows one training: `fairkd train student`, not {' '.join(chosen)}"
+        )
     experiment = read_experiment(parameters or [], params)
     from fairkd import recipes
     from fairkd.progress import followed_by
-    from fairkd.training import join_processes
+    from fairkd.training import MetricsFile, StoppedError, TrainingControl, join_processes, stop_on_interrupt
 
     recipes.check_experiment(experiment)
     devices = join_processes(experiment.device)
@@ -49,7 +57,16 @@ def train(
         if "students" in chosen:
             folders += [one.folder for one in recipes.train_students(experiment, teacher).values()]
         elif "student" in chosen:
-            folders.append(recipes.distill_student(experiment, teacher).folder)
+            control, file = TrainingControl(), MetricsFile(metrics) if metrics and not devices.rank else None
+            if file:
+                control.on_step = lambda trainer, epoch: file.observe(trainer, epoch, control)
+            try:
+                with stop_on_interrupt(control):
+                    folders.append(recipes.distill_student(experiment, teacher, control=control).folder)
+            except StoppedError as stopped:
+                if file:
+                    file.write(0, 0, stopped.history, stopped=True)
+                raise
     # A launcher may have started fewer processes than it was asked for.
     if devices.rank == 0:
         typer.echo(f"processes: {devices.count}")

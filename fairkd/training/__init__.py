@@ -4,6 +4,7 @@ from fairkd.training.checkpoint import CHECKPOINTS
 from fairkd.training.control import Change, StoppedError, TrainingControl, one_training, stop_on_interrupt
 from fairkd.training.devices import Devices, current_devices, join_processes
 from fairkd.training.loop import Trainer
+from fairkd.training.metrics_file import MetricsFile
 from fairkd.training.optimizer import learning_rate_factor, make_optimizer
 from fairkd.training.precision import Precision, fastest_precision
 from fairkd.training.selection import Score, Selector
@@ -16,6 +17,7 @@ __all__ = [
     "CacheFolder",
     "Change",
     "Devices",
+    "MetricsFile",
     "Precision",
     "Score",
     "Selector",

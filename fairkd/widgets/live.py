@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from fairkd.data.splits import Splits
 from fairkd.progress import ProgressBar, followed_by
 from fairkd.recipes import TrainedModel, distill_student, is_trained, student_folder
 from fairkd.training import StoppedError, Trainer, TrainingControl, stop_on_interrupt
+from fairkd.widgets.processes import train_in_processes
 
 State = Literal["waiting", "running", "stopped", "finished", "failed"]
 
@@ -23,12 +24,14 @@ _SECONDS_BETWEEN_NEWS = 1.0
 _LIVE: dict[Path, LiveTraining] = {}
 
 
-def live_training(experiment: Experiment, teacher: TrainedModel, splits: Splits | None) -> LiveTraining:
+def live_training(
+    experiment: Experiment, teacher: TrainedModel, splits: Splits | None, processes: int = 1
+) -> LiveTraining:
     """Return the training of this student that is going on or was stopped, or else a new one."""
     folder = student_folder(experiment, teacher, splits)
     known = _LIVE.get(folder)
     if known is None or known.state in ("finished", "failed"):
-        known = _LIVE[folder] = LiveTraining(experiment, teacher, splits)
+        known = _LIVE[folder] = LiveTraining(experiment, teacher, splits, processes)
     return known
 
 
@@ -39,8 +42,10 @@ class LiveTraining:
     thread, when there is something new, once a second at most.
     """
 
-    def __init__(self, experiment: Experiment, teacher: TrainedModel, splits: Splits | None) -> None:
-        self.experiment, self.teacher, self.splits = experiment, teacher, splits
+    def __init__(
+        self, experiment: Experiment, teacher: TrainedModel, splits: Splits | None, processes: int = 1
+    ) -> None:
+        self.experiment, self.teacher, self.splits, self.processes = experiment, teacher, splits, processes
         self.control = TrainingControl(on_step=self._observe)
         self.state: State = "waiting"
         self.student: TrainedModel | None = None
@@ -112,6 +117,8 @@ class LiveTraining:
 
     def _train(self) -> None:
         try:
+            if self.processes > 1 and not self.is_trained:
+                train_in_processes(self.experiment, self.processes, self._hear, lambda: self.control.stopping)
             self.student = distill_student(self.experiment, self.teacher, self.splits, self.control)
         except StoppedError as stopped:
             self._end("stopped", pd.DataFrame(stopped.history))
@@ -129,6 +136,15 @@ class LiveTraining:
         self.control.resume()
         self.table, self.state = table, state
         self.listener()
+
+    def _hear(self, done: int, total: int, history: list[dict[str, Any]]) -> None:
+        """Take in what the processes say."""
+        now = time.monotonic()
+        if self._last:
+            self._seconds, self._steps = self._seconds + now - self._last, self._steps + done - self.done
+        self._last = now
+        self.done, self.total, self.table = done, total, pd.DataFrame(history)
+        self._tell()
 
     def _observe(self, trainer: Trainer, epoch: int) -> None:
         steps, (_, numbers) = len(trainer.stream), trainer.partial

@@ -48,11 +48,21 @@ class TrainingPanel(Panel):
         experiment: parameters.
         teacher: what the student learns from.
         splits: the data; default: what the experiment names.
+        processes: how many processes train the student together, one a GPU, started as ``fairkd train student`` by
+            ``torchrun``: they load what the experiment names. They can be stopped, but not paused, and no setting
+            can be changed. If the kernel dies, they go on to the end.
     """
 
-    def __init__(self, experiment: Experiment, teacher: TrainedModel, splits: Splits | None = None) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        teacher: TrainedModel,
+        splits: Splits | None = None,
+        *,
+        processes: int = 1,
+    ) -> None:
         self.experiment = experiment
-        self.live = live_training(experiment, teacher, splits)
+        self.live = live_training(experiment, teacher, splits, processes)
         self._box: Any = None
         self._figure: Any = None
         self._cell: contextvars.Context | None = None
@@ -180,7 +190,7 @@ class TrainingPanel(Panel):
         def update() -> None:
             with self._lock:
                 stop.disabled = live.state != "running" or live.control.stopping
-                pause.disabled = stop.disabled or live.control.paused
+                pause.disabled = stop.disabled or live.control.paused or live.processes > 1
                 resume.disabled = not (live.control.paused or live.state in ("stopped", "failed"))
                 bar.max = max(1, live.total)
                 bar.value = bar.max if live.state == "finished" else live.done
@@ -216,7 +226,9 @@ class TrainingPanel(Panel):
         return f"▶ epoch {self._epoch} of {self.experiment.student_epochs}, about {_duration(left)} left"
 
     def _settings(self) -> list[Setting]:
-        """What this training reads, and a slider can therefore change."""
+        """What this training reads, and a slider can therefore change; other processes cannot be told."""
+        if self.live.processes > 1:
+            return []
         read = {*mitigation_entry(self.experiment.mitigation).options}
         # CTKD learns its temperature.
         if self.experiment.distiller != "ctkd":

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help run test test-fast lint format bench clean
+.PHONY: help run test test-fast lint audit format bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
@@ -30,10 +30,16 @@ test: $(VENV)/.installed-test  ## install what tests need and run them all, note
 test-fast: $(VENV)/.installed-test  ## the tests that need no notebook and no browser
 	$(BIN)/python -m pytest -m "not notebooks and not browser and not distributed"
 
-lint: $(VENV)/.installed-test  ## style and types
+lint: $(VENV)/.installed-test  ## style, types and bandit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive fairkd
+
+audit: $(VENV)/.installed-test  ## bandit over the library, known vulnerabilities of what it needs, real payloads
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive fairkd
+	$(BIN)/python .ci/known_vulnerabilities.py
+	$(BIN)/python -m pytest -q -m "not notebooks" tests/security
 
 format: $(VENV)/.installed-test  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fairkd.comparison.summary import METRIC_TITLES, METRICS, as_points
-from fairkd.report import REPORT, asset, policy, render_page
+from fairkd.report import REPORT, asset, policy, render_page, unescaped
 from fairkd.report.card import records
 from fairkd.store import write_atomic
 from fairkd.sweeps.results import Results, describe_rule
@@ -27,7 +27,6 @@ def write_sweep_report(folder: Path, results: Results, question: dict[str, Any])
         ImportError: plotly, or what renders the page, is not installed.
         ArtifactError: the page cannot be written.
     """
-    from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
     from fairkd.report.cells import figure_html
@@ -38,9 +37,9 @@ def write_sweep_report(folder: Path, results: Results, question: dict[str, Any])
         "sweep.html.j2",
         name=folder.name,
         policy=policy(scripts),
-        css=Markup(asset("page.css")),
-        scripts=[Markup(script) for script in scripts],
-        figures=[Markup(part) for part in parts],
+        css=unescaped(asset("page.css")),
+        scripts=[unescaped(script) for script in scripts],
+        figures=[unescaped(part) for part in parts],
         rule=describe_rule(results.tolerance),
         findings=find(results),
         notices=_notices(results),

@@ -20,7 +20,7 @@ pytestmark = [
 
 NOTEBOOK = "03_adversarial_distillation.ipynb"
 SMALL: dict[str, Any] = {"teacher_epochs": 4, "student_epochs": 4, "adversary_weights": [1.0]}
-#: The precision is not left to a measurement: the kernel, in which the students are to be found again, might choose another.
+#: The precision is not left to a measurement: the kernel, which is to find the students, might choose another.
 FURTHER: dict[str, Any] = {"bootstrap_replicates": 100, "precision": "float32"}
 
 
@@ -55,10 +55,13 @@ def test_sliders_answer_to_keyboard_and_mouse(tmp_path: Path) -> None:
 
 
 def move_each_way(page: Any, panel: Any, figure: Any, setting: str) -> None:
-    """Move a slider by a key, then by the mouse: figure and command follow each time."""
+    """Move a slider by a key, then by the mouse to its start: figure and command follow each time."""
     handle = panel.locator(".widget-hslider").filter(has_text=setting).locator(".noUi-handle")
     command = panel.locator("code").last
-    for move in (lambda: (handle.focus(), page.keyboard.press("ArrowLeft")), lambda: drag(page, handle, -90)):
+    for move in (
+        lambda: (handle.focus(), page.keyboard.press("ArrowLeft")),
+        lambda: drag(page, handle, -400),
+    ):
         drawn, said = str(figure.evaluate(DRAWN)), command.inner_text()
         move()
         until_changed(page, figure, drawn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -159,7 +158,7 @@ def test_a_paused_training_can_be_stopped(tiny_splits):
 
 def test_the_first_interrupt_stops_between_two_steps_and_keeps_a_checkpoint(tiny_splits, tmp_path):
     before = signal.getsignal(signal.SIGINT)
-    control = at_step(3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    control = at_step(3, lambda: signal.raise_signal(signal.SIGINT))
     trainer = trainer_with(tiny_splits, control, folder=tmp_path)
     taken = counted(trainer)
     with stop_on_interrupt(control), pytest.raises(StoppedError) as caught:
@@ -170,8 +169,8 @@ def test_the_first_interrupt_stops_between_two_steps_and_keeps_a_checkpoint(tiny
 
 def test_the_second_interrupt_acts_at_once(tiny_splits):
     def interrupt_twice() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     control = at_step(3, interrupt_twice)
     with stop_on_interrupt(control), pytest.raises(KeyboardInterrupt):

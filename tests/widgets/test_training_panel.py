@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -141,7 +140,7 @@ def test_an_interrupt_returns_the_partial_history_and_running_again_goes_on(pane
     def interrupt(trainer: Trainer, epoch: int) -> None:
         observe(trainer, epoch)
         if gate.taken == 5 and next(interrupts, None):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     panel.live.control.on_step = interrupt
     history = panel.run()
@@ -158,8 +157,8 @@ def test_the_second_interrupt_leaves_and_what_it_left_can_go_on(panel, monkeypat
     fit = Trainer.fit
 
     def interrupted(self: Trainer) -> Any:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return fit(self)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

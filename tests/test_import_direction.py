@@ -55,6 +55,7 @@ OPTIONAL = (
         "ipykernel",
         "ipywidgets",
         "jupyterlab",
+        "mistune",
         "nbclient",
         "nbconvert",
     ),

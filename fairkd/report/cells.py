@@ -5,44 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
-from nbconvert.filters.ansi import strip_ansi
-from nbconvert.filters.highlight import Highlight2HTML
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-
 from fairkd.errors import ArtifactError
+from fairkd.report.markdown import Chapter, Prose, highlight
 from fairkd.report.sanitize import clean_html
 
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
+_ANSI = re.compile("\x1b\\[.*?[@-~]")
 _PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+it \[")
 _WARNING = re.compile(r"^(?:.*?:\d+: )?(?P<kind>\w*Warning): (?P<text>.*)$")
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-
-
-@dataclass(frozen=True)
-class Heading:
-    """An entry of the contents list."""
-
-    anchor: str
-    text: str
-    level: int
-
-
-@dataclass
-class Chapter:
-    """One notebook: its anchor, title, HTML, and the headings below the title."""
-
-    anchor: str
-    title: str
-    titled: bool = False
-    html: str = ""
-    headings: list[Heading] = field(default_factory=list)
 
 
 class ChapterRenderer:
@@ -52,7 +29,6 @@ class ChapterRenderer:
         self._notebooks = list(notebooks)
         self.figures = 0
         self.trace_types: set[str] = set()
-        self._highlight = Highlight2HTML(pygments_lexer="python")
 
     def chapters(self) -> list[Chapter]:
         """Return a chapter for each notebook."""
@@ -60,11 +36,11 @@ class ChapterRenderer:
 
     def _chapter(self, path: Path) -> Chapter:
         chapter = Chapter(anchor=path.stem, title=path.stem.replace("_", " "))
-        prose = _Prose(chapter, {f"{other.stem}.ipynb" for other in self._notebooks})
+        prose = Prose(chapter, {f"{other.stem}.ipynb" for other in self._notebooks})
         chapter.html = "\n".join(self._parts(_read_cells(path), prose))
         return chapter
 
-    def _parts(self, cells: list[dict[str, Any]], prose: _Prose) -> Iterator[str]:
+    def _parts(self, cells: list[dict[str, Any]], prose: Prose) -> Iterator[str]:
         """Yield HTML; code cells that nothing stands between share one fold."""
         code: list[str] = []
         for cell in cells:
@@ -86,15 +62,15 @@ class ChapterRenderer:
         text = "\n\n".join(source.strip() for source in sources if source.strip())
         if not text:
             return ""
-        return f'<details class="code"><summary>code</summary>{self._highlight(text)}</details>'
+        return f'<details class="code"><summary>code</summary>{highlight(text)}</details>'
 
-    def _outputs(self, outputs: list[dict[str, Any]], prose: _Prose) -> Iterator[str]:
+    def _outputs(self, outputs: list[dict[str, Any]], prose: Prose) -> Iterator[str]:
         for output in _join_streams(outputs):
             kind = output["output_type"]
             if kind == "stream":
                 yield from _stream(output["name"], "".join(output["text"]))
             elif kind == "error":
-                traceback = strip_ansi("\n".join(output["traceback"]))
+                traceback = _plain("\n".join(output["traceback"]))
                 yield (
                     f'<details class="error"><summary>{escape(output["ename"])}: {escape(output["evalue"])}'
                     f"</summary><pre>{escape(traceback)}</pre></details>"
@@ -102,7 +78,7 @@ class ChapterRenderer:
             else:
                 yield self._display(output.get("data", {}), prose)
 
-    def _display(self, data: dict[str, Any], prose: _Prose) -> str:
+    def _display(self, data: dict[str, Any], prose: Prose) -> str:
         """Render the richest form that a file without a server can show."""
         if PLOTLY in data:
             return self._figure(data[PLOTLY])
@@ -120,7 +96,7 @@ class ChapterRenderer:
                 encoded = escape("".join("".join(data[kind]).split()))
                 return f'<div class="output"><img src="data:{kind};base64,{encoded}" alt=""></div>'
         text = "".join(data.get("text/plain", ""))
-        return f'<pre class="output">{escape(strip_ansi(text))}</pre>' if text.strip() else ""
+        return f'<pre class="output">{escape(_plain(text))}</pre>' if text.strip() else ""
 
     def _figure(self, figure: dict[str, Any]) -> str:
         self.figures += 1
@@ -144,45 +120,6 @@ def figure_html(figure: dict[str, Any], number: int) -> str:
         f'<script type="application/json">{json_for_script(data)}</script>'
         f'<figcaption><a href="#figure-{number}">Figure {number}</a></figcaption></figure>'
     )
-
-
-class _Prose:
-    """Markdown to HTML with headings one level down, anchors that are unique in the page, and safe HTML."""
-
-    def __init__(self, chapter: Chapter, notebooks: set[str]) -> None:
-        self._markdown = MarkdownWithMath(renderer=_Renderer(chapter, notebooks))
-
-    def render(self, source: str) -> str:
-        return clean_html(self._markdown.render(source))
-
-
-class _Renderer(IPythonRenderer):
-    def __init__(self, chapter: Chapter, notebooks: set[str]) -> None:
-        super().__init__(escape=False)
-        self._chapter, self._notebooks = chapter, notebooks
-
-    def heading(self, text: str, level: int, **attrs: Any) -> str:
-        plain = unescape(re.sub(r"<[^>]*>", "", text)).strip()
-        if level == 1 and not self._chapter.titled:
-            self._chapter.titled, self._chapter.title = True, plain
-            return f'<h2 id="{escape(self._chapter.anchor)}">{text}</h2>\n'
-        anchor = f"{self._chapter.anchor}-{len(self._chapter.headings) + 1}"
-        self._chapter.headings.append(Heading(anchor, plain, level))
-        tag = f"h{min(level + 1, 6)}"
-        return f'<{tag} id="{escape(anchor)}">{text}</{tag}>\n'
-
-    def link(self, text: str, url: str, title: str | None = None) -> str:
-        name = url.split("#")[0].rsplit("/", 1)[-1]
-        if name in self._notebooks:
-            url = f"#{name.removesuffix('.ipynb')}"
-        return super().link(text, url, title)
-
-    # A formula renderer would be a second megabyte of JavaScript; a formula's source can be read as it is.
-    def inline_math(self, body: str) -> str:
-        return f'<code class="math">{escape(body.strip())}</code>'
-
-    def block_math(self, body: str) -> str:
-        return f'<pre class="math">{escape(body.strip())}</pre>'
 
 
 def _least_width(layout: dict[str, Any]) -> int:
@@ -225,7 +162,7 @@ def _join_streams(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _stream(name: str, text: str) -> Iterator[str]:
-    lines = [line for line in strip_ansi(text).split("\n") if not _is_progress(line)]
+    lines = [line for line in _plain(text).split("\n") if not _is_progress(line)]
     rest: list[str] = []
     after_warning = False
     for line in lines:
@@ -241,6 +178,11 @@ def _stream(name: str, text: str) -> Iterator[str]:
     remaining = "\n".join(rest).strip("\n")
     if remaining.strip():
         yield f'<pre class="output {escape(name)}">{escape(remaining)}</pre>'
+
+
+def _plain(text: str) -> str:
+    """Return a terminal's text without its colours."""
+    return _ANSI.sub("", text)
 
 
 def _is_progress(line: str) -> bool:

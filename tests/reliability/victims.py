@@ -175,7 +175,7 @@ def main() -> None:
     warnings.simplefilter("ignore", FairkdWarning)
     # Loaded here, not in every child.
     importlib.import_module("fairkd.report")
-    importlib.import_module("nbconvert")
+    importlib.import_module("fairkd.report.cells")
 
     print("ready", flush=True)
     for line in sys.stdin:

@@ -1,13 +1,15 @@
-"""CIFAR-style residual networks, registered with timm, for images of about 32 pixels.
+"""Networks for images of about 32 pixels, registered with timm.
 
 ResNets of depth 6n + 2 with 16, 32 and 64 channels (He et al. 2016, https://arxiv.org/abs/1512.03385, section
-4.2) and the wide residual network WRN-16-2 (Zagoruyko & Komodakis 2016, https://arxiv.org/abs/1605.07146).
-They follow timm's conventions, so ``timm.create_model("resnet20_cifar", num_classes=10)`` works once fairkd's
-models are imported. No pretrained weights exist for them.
+4.2), the wide residual network WRN-16-2 (Zagoruyko & Komodakis 2016, https://arxiv.org/abs/1605.07146), and narrow
+forms of the network of airbench (Jordan 2024, https://arxiv.org/abs/2404.00498), which learn the most in a given
+time on a CPU. They follow timm's conventions, so ``timm.create_model("resnet20_cifar", num_classes=10)`` works once
+fairkd's models are imported. No pretrained weights exist for them.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +18,16 @@ import torch.nn.functional as F
 from timm.models import register_model
 from torch import nn
 
-__all__ = ["CifarNet", "resnet8_cifar", "resnet20_cifar", "resnet56_cifar", "wrn16_2_cifar"]
+__all__ = [
+    "AirbenchNet",
+    "CifarNet",
+    "airbench_cifar",
+    "airbench_small_cifar",
+    "resnet8_cifar",
+    "resnet20_cifar",
+    "resnet56_cifar",
+    "wrn16_2_cifar",
+]
 
 
 def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -106,6 +117,54 @@ class CifarNet(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
+class PoolingBlock(nn.Module):
+    """conv-max pool-BN-ReLU-conv-BN-ReLU; the convolutions begin as the identity where they can."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = _conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
+        for conv in (self.conv1, self.conv2):
+            nn.init.dirac_(conv.weight[: conv.in_channels])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
+        return F.relu(self.bn2(self.conv2(x)))
+
+
+class AirbenchNet(nn.Module):
+    """A convolution of 2 x 2 pixels, three pooling blocks, global max pooling and one linear layer.
+
+    Other than airbench's, the first layer is learned instead of set to whiten the data, and the activation is ReLU.
+    """
+
+    def __init__(self, stem: int, channels: Sequence[int], num_classes: int = 10, in_chans: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(in_chans, stem, 2)
+        widths = (stem, *channels)
+        self.blocks = nn.Sequential(*(PoolingBlock(*pair) for pair in itertools.pairwise(widths)))
+        self.num_features = widths[-1]
+        self.num_classes = num_classes
+        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+
+    def get_classifier(self) -> nn.Module:
+        """Return the linear layer, as timm's networks do."""
+        return self.fc
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the last feature maps, ``(batch, channels, height, width)``."""
+        maps: torch.Tensor = self.blocks(F.relu(self.stem(x)))
+        return maps
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Pool the maps; classify unless ``pre_logits``."""
+        pooled = x.amax(dim=(2, 3))
+        return pooled if pre_logits else self.fc(pooled)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
 def _create(
     blocks: int,
     channels: Sequence[int],
@@ -113,10 +172,14 @@ def _create(
     pretrained: bool,
     options: dict[str, Any],
 ) -> CifarNet:
+    return CifarNet(blocks, channels, block, **_known(pretrained, options))
+
+
+def _known(pretrained: bool, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that these networks have; timm passes others too."""
     if pretrained:
         raise ValueError("no pretrained weights exist for the CIFAR networks")
-    known = {name: options[name] for name in ("num_classes", "in_chans") if name in options}
-    return CifarNet(blocks, channels, block, **known)
+    return {name: options[name] for name in ("num_classes", "in_chans") if name in options}
 
 
 @register_model
@@ -141,3 +204,15 @@ def resnet56_cifar(pretrained: bool = False, **options: Any) -> CifarNet:
 def wrn16_2_cifar(pretrained: bool = False, **options: Any) -> CifarNet:
     """WRN-16-2 for 32-pixel images, 0.69 M parameters."""
     return _create(2, (32, 64, 128), PreActivationBlock, pretrained, options)
+
+
+@register_model
+def airbench_cifar(pretrained: bool = False, **options: Any) -> AirbenchNet:
+    """Half as wide as airbench94's network, for 32-pixel images, 1.09 M parameters."""
+    return AirbenchNet(24, (32, 128, 256), **_known(pretrained, options))
+
+
+@register_model
+def airbench_small_cifar(pretrained: bool = False, **options: Any) -> AirbenchNet:
+    """A quarter as wide as airbench94's network, for 32-pixel images, 0.27 M parameters."""
+    return AirbenchNet(16, (16, 64, 128), **_known(pretrained, options))

@@ -1,0 +1,122 @@
+"""What the pages of the studies share: means over seeds, paired differences, and sentences computed from them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+
+def values(
+    table: pd.DataFrame, model: str, metric: str, split: str = "test", *, setting: str, base: str = ""
+) -> pd.Series:
+    """Return a model's values of a metric by seed; with a base, the differences to it."""
+    chosen = rows(table, model, metric, split, setting=setting, base=base)
+    return chosen.set_index("seed")["value"].sort_index()
+
+
+def rows(
+    table: pd.DataFrame, model: str, metric: str, split: str = "test", *, setting: str, base: str = ""
+) -> pd.DataFrame:
+    """Return a model's rows of a metric, one a seed."""
+    wanted = {
+        "model": model,
+        "metric": metric,
+        "split": split,
+        "setting": setting,
+        "base": base,
+    }
+    chosen = np.ones(len(table), dtype=bool)
+    for column, value in wanted.items():
+        chosen &= (table[column] == value).to_numpy()
+    return table[chosen]
+
+
+def mean_and_spread(found: pd.Series, digits: int = 1) -> str:
+    """Write percent, mean ± standard deviation over the seeds."""
+    if found.empty:
+        return "not run"
+    mean = f"{100 * found.mean():.{digits}f}"
+    return mean if len(found) == 1 else f"{mean} ± {100 * found.std(ddof=1):.{digits}f}"
+
+
+def seed_interval(differences: pd.Series) -> tuple[float, float, float]:
+    """Return the mean of paired differences with Student's 95 % limits over the seeds; NaN for one seed."""
+    found = differences.to_numpy()
+    mean = float(found.mean())
+    if len(found) == 1:
+        return mean, np.nan, np.nan
+    half = float(t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
+    return mean, mean - half, mean + half
+
+
+def difference(table: pd.DataFrame, model: str, base: str, metric: str, *, setting: str) -> pd.Series:
+    """Return a model's differences to a base by seed, on the same test images."""
+    return values(table, model, metric, setting=setting, base=base)
+
+
+def say_difference(
+    table: pd.DataFrame, model: str, base: str, metric: str, title: str, *, setting: str
+) -> str:
+    """Say a difference in percentage points: over the seeds, and how often the test images settle its sign."""
+    found = rows(table, model, metric, setting=setting, base=base)
+    if found.empty:
+        return f"{title}: not run"
+    mean, low, high = seed_interval(found["value"])
+    settled = int(((found["low"] > 0) | (found["high"] < 0)).sum())
+    images = f"the images settle the sign in {settled} of {len(found)}"
+    if len(found) == 1:
+        interval = f"{signed(found['low'].iloc[0])} to {signed(found['high'].iloc[0])}"
+        return f"{title} {signed(mean)} points (one seed; over the images {interval})"
+    return (
+        f"{title} {signed(mean)} points (over {len(found)} seeds {signed(low)} to {signed(high)}; {images})"
+    )
+
+
+def relation(differences: pd.Series) -> int:
+    """Return the sign of a difference where Student's interval over the seeds excludes 0, and 0 otherwise."""
+    if len(differences) < 2:
+        return 0
+    _, low, high = seed_interval(differences)
+    return int(low > 0) - int(high < 0)
+
+
+def signed(share: float) -> str:
+    """Write a share as signed percentage points, never as minus zero."""
+    return f"{100 * share:+.1f}".replace("-0.0", "+0.0").replace("-", "−")
+
+
+def rows_table(
+    table: pd.DataFrame, models: Sequence[str], metrics: Mapping[str, str], *, setting: str
+) -> str:
+    """Return a Markdown table: a row a model, a column a metric of the test split in percent."""
+    lines = [
+        f"| model | seeds | {' | '.join(metrics.values())} | parameters | training (s) |",
+        f"|---|---|{'---|' * len(metrics)}---|---|",
+    ]
+    for model in models:
+        cells = [mean_and_spread(values(table, model, metric, setting=setting)) for metric in metrics]
+        seconds = values(table, model, "seconds", "", setting=setting)
+        if seconds.empty:
+            lines.append(f"| {model} | 0 | {'not run | ' * len(metrics)} | |")
+            continue
+        count = values(table, model, "param_count", "", setting=setting).iloc[0]
+        lines.append(
+            f"| {model} | {len(seconds)} | {' | '.join(cells)} | {count:,.0f} | {seconds.mean():,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def hours(table: pd.DataFrame) -> str:
+    """Write the hours of training behind a table."""
+    return f"{table.loc[table['metric'] == 'seconds', 'value'].sum() / 3600:.1f}"
+
+
+def wrapped(text: str, bullet: str = "") -> str:
+    """Wrap a paragraph, or an item of a list."""
+    return textwrap.fill(
+        text, 118, initial_indent=bullet, subsequent_indent=" " * len(bullet), break_on_hyphens=False
+    )

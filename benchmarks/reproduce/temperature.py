@@ -1,0 +1,147 @@
+"""Temperature: how accuracy, disparity and individual fairness of plain KD change from T = 1 to 20.
+
+    python benchmarks/reproduce/temperature.py --data ../shared/data/cifar10.zip --seeds 3
+
+On colored-digits and CIFAR-10S, beside the published curve on CelebA. Writes docs/results/temperature.csv and .md; see
+study.py for how it goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cifar10s
+import pandas as pd
+from study import Model, Study, machine, main
+from tables import hours, mean_and_spread, relation, rows_table, say_difference, values, wrapped
+
+import fairkd
+from fairkd.analysis import prediction_sensitivity
+from fairkd.data.splits import Splits
+
+TEMPERATURES = (1, 2, 4, 7, 10, 15, 20)
+DIGITS, CIFAR = "colored-digits", "CIFAR-10S"
+METRICS = {
+    "accuracy": "accuracy, %",
+    "recall_gap": "mean recall gap, %",
+    "worst_group_accuracy": "worst-group accuracy, %",
+}
+SENSITIVITY = "prediction_sensitivity"
+#: Mohammadshahi & Ioannou 2025 (arXiv 2410.08407), CelebA, individual fairness, lower is fairer.
+PUBLISHED = {
+    "teacher": 0.0407,
+    "student alone": 0.1240,
+    "KD, T = 1": 0.1130,
+    "KD, T = 4": 0.0906,
+    "KD, T = 10": 0.0697,
+}
+STUDENTS = {f"KD, T = {t}": float(t) for t in TEMPERATURES}
+MODELS = (
+    Model("teacher"),
+    Model("student alone", {"distiller": "none"}, "teacher"),
+    *(Model(name, {"temperature": t}, "teacher") for name, t in STUDENTS.items()),
+)
+
+
+def study(data: Path, output_dir: str) -> Study:
+    """Return what is trained and measured."""
+    experiment = fairkd.Experiment(mitigation="none", output_dir=output_dir, teacher_cache_gb=20)
+    # Measured where it is not fixed: another machine could choose another one.
+    settings = {DIGITS: {"precision": "bfloat16"}, CIFAR: cifar10s.setting(data)}
+    return Study(
+        "temperature", experiment, settings, MODELS, tuple(METRICS), ("teacher", "KD, T = 1"), _sensitivity
+    )
+
+
+def _sensitivity(predictions: fairkd.Predictions, splits: Splits) -> Mapping[str, float]:
+    table = prediction_sensitivity(predictions, splits.test.images / 255, max_rows=1000)
+    return {SENSITIVITY: table.set_index("pairs").loc["all", "value"]}
+
+
+def page(study: Study) -> str:
+    """Return docs/results/temperature.md."""
+    table = study.read()
+    how = (
+        "Plain KD, without mitigation, at seven temperatures. Mean ± standard deviation over the seeds; "
+        "differences are paired by seed and by test image, with Student's 95 % interval over the seeds. "
+        "Prediction sensitivity: mean over pairs of 1,000 test images of the distance of the predicted "
+        "probabilities over the distance of the pixels (0 to 1), in thousandths; lower is fairer, and a model "
+        "that cannot tell images apart has 0, so it is to be read beside the accuracy."
+    )
+    where = (
+        f"{machine()}, shared with other work; {hours(table)} hours of training. Made by `python "
+        "benchmarks/reproduce/temperature.py`; the numbers are in temperature.csv."
+    )
+    parts = ["# Does a higher temperature make students fairer?", wrapped(how), wrapped(where)]
+    for setting in study.settings:
+        parts += [f"## {setting}", _sentences(table, setting), _table(table, setting)]
+    return "\n\n".join([*parts, "## Published, CelebA", _published(table)]) + "\n"
+
+
+def _table(table: pd.DataFrame, setting: str) -> str:
+    """Return the metrics in percent and the sensitivity in thousandths."""
+    lines = rows_table(table, [model.name for model in MODELS], METRICS, setting=setting).splitlines()
+    cells = ["prediction sensitivity, 1/1000", "---"]
+    for model in MODELS:
+        found = values(table, model.name, SENSITIVITY, setting=setting)
+        cells.append(mean_and_spread(10 * found, 2))
+    return "\n".join(f"{line} {cell} |" for line, cell in zip(lines, cells, strict=True))
+
+
+def _sentences(table: pd.DataFrame, setting: str) -> str:
+    known = [name for name in STUDENTS if len(values(table, name, "accuracy", setting=setting))]
+    if not known:
+        return "Not run."
+    lines = []
+    for metric, title, best in (
+        ("accuracy", "accuracy", max),
+        ("recall_gap", "mean recall gap", min),
+        (SENSITIVITY, "prediction sensitivity", min),
+    ):
+        means = {name: values(table, name, metric, setting=setting).mean() for name in known}
+        chosen = best(known, key=lambda name: means[name])
+        extreme = "highest" if best is max else "lowest"
+        lines.append(f"The mean {title} is {extreme} at {chosen}.".replace("mean mean", "mean"))
+    for name in ("KD, T = 4", "KD, T = 10", "KD, T = 20"):
+        differences = [
+            say_difference(table, name, "KD, T = 1", metric, title, setting=setting)
+            for metric, title in (("accuracy", "accuracy"), ("recall_gap", "mean recall gap"))
+        ]
+        lines.append(f"{name} less {'KD, T = 1'}: {'; '.join(differences)}.")
+    return "\n".join(wrapped(line, "- ") for line in [*lines, _beyond_ten(table, setting)])
+
+
+def _beyond_ten(table: pd.DataFrame, setting: str) -> str:
+    """Compare with the published statement that both fall beyond a temperature of about 10."""
+    said = []
+    for metric, title, worse in (("accuracy", "accuracy", -1), (SENSITIVITY, "individual fairness", 1)):
+        high, ten = (values(table, f"KD, T = {t}", metric, setting=setting) for t in (20, 10))
+        sign = relation((high - ten).dropna())
+        verdict = {worse: "falls", -worse: "rises", 0: "does not change beyond the spread of the seeds"}[sign]
+        said.append(f"{title} {verdict}")
+    return f"From T = 10 to 20 {' and '.join(said)}; published for CelebA: both fall beyond about 10."
+
+
+def _published(table: pd.DataFrame) -> str:
+    lines = [
+        "| model | individual fairness, CelebA, published | "
+        + " | ".join(f"prediction sensitivity, {setting}, 1/1000" for setting in (DIGITS, CIFAR))
+        + " |",
+        "|---|---|---|---|",
+    ]
+    for name, value in PUBLISHED.items():
+        own = [
+            mean_and_spread(10 * values(table, name, SENSITIVITY, setting=setting), 2)
+            for setting in (DIGITS, CIFAR)
+        ]
+        lines.append(f"| {name} | {value:.4f} | {' | '.join(own)} |")
+    about = (
+        "Mohammadshahi & Ioannou 2025 (https://arxiv.org/abs/2410.08407). Their inputs have another scale and "
+        "size, so only the order of the rows can be compared."
+    )
+    return "\n".join(lines) + "\n\n" + wrapped(about)
+
+
+if __name__ == "__main__":
+    main(study, page, "cifar10.zip", 3)

@@ -3,8 +3,8 @@
     python benchmarks/reproduce/cifar10s.py --data ../shared/data/cifar10.zip --seeds 3
     python benchmarks/reproduce/cifar10s.py --settings "ResNet-18, 200 epochs"     # the published one, for a GPU
 
-Writes docs/results/cifar10s.csv and .md; see study.py for how it goes on after an interruption. Without --settings, the
-twin for a CPU: smaller networks and fewer epochs.
+Writes docs/results/cifar10s.json and .md; see study.py for how it goes on after an interruption. Without --settings,
+the twin for a CPU: smaller networks and fewer epochs.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def page(study: Study) -> str:
     )
     where = (
         f"{machine()}, shared with other work; {hours(table)} hours of training. Made by `python "
-        "benchmarks/reproduce/cifar10s.py`; the numbers are in cifar10s.csv."
+        "benchmarks/reproduce/cifar10s.py`; the numbers are in cifar10s.json."
     )
     parts = [
         "# CIFAR-10S: does distillation inflate the bias, and what reduces it?",

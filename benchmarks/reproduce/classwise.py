@@ -3,7 +3,7 @@
     python benchmarks/reproduce/classwise.py --data ../shared/data/cifar10.zip --seeds 3
     python benchmarks/reproduce/classwise.py --settings "EfficientNet-B4 → B0"     # the published one, for a GPU
 
-Writes docs/results/classwise.csv and .md; see study.py for how it goes on after an interruption. Without --settings,
+Writes docs/results/classwise.json and .md; see study.py for how it goes on after an interruption. Without --settings,
 the twin for a CPU: small networks on half of the images.
 """
 
@@ -102,7 +102,7 @@ def page(study: Study) -> str:
     )
     where = (
         f"{machine()}, shared with other work; {hours(table)} hours of training. Made by `python "
-        "benchmarks/reproduce/classwise.py`; the numbers are in classwise.csv."
+        "benchmarks/reproduce/classwise.py`; the numbers are in classwise.json."
     )
     parts = [
         "# CIFAR-10 class by class: does distillation make classes more alike?",

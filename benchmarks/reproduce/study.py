@@ -1,14 +1,17 @@
 """A study: models of several settings and seeds, whose numbers are noted one model at a time.
 
-Every number goes to ``docs/results/<study>.csv`` as soon as it is there. What stands in that file is not trained again,
-on whatever machine it was made, as long as the model's parameters are the same; so a study can be spread over many
-short runs, and several processes can work on it at once, each with seeds of its own.
+Every number goes to ``docs/results/<study>.json`` as soon as it is there. What stands in that file is not trained
+again, on whatever machine it was made, as long as the model's parameters are the same; so a study can be spread over
+many short runs, and several processes can work on it at once, each with seeds of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
+import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,12 +24,15 @@ from filelock import FileLock
 
 import fairkd
 from fairkd.data.splits import Splits
-from fairkd.store import digest
+from fairkd.errors import FairkdWarning
+from fairkd.reproducibility import version_of
+from fairkd.store import digest, write_atomic
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
-COLUMNS = ["setting", "model", "seed", "split", "metric", "base", "value", "low", "high", "parameters"]
-KEY = ["setting", "model", "seed", "split", "metric", "base"]
+#: Of a trained model, and of each of its numbers.
+_MODEL = ("setting", "model", "seed", "parameters")
+_NUMBER = ("split", "metric", "base", "value", "low", "high")
 #: Resamples of the test images behind an interval.
 REPLICATES = 1000
 #: What decides about a model's numbers, without the seed and where things lie.
@@ -76,8 +82,8 @@ class Study:
 
     @property
     def file(self) -> Path:
-        """The file of numbers."""
-        return RESULTS / f"{self.name}.csv"
+        """The file of numbers, a line a model."""
+        return RESULTS / f"{self.name}.json"
 
     def parameters(self, setting: str, model: Model, seed: int) -> fairkd.Experiment:
         """Return a model's parameters."""
@@ -91,16 +97,22 @@ class Study:
         return digest([values, taught_by and self.identity(setting, taught_by)], 8)
 
     def read(self) -> pd.DataFrame:
-        """Return what has been noted of models with these parameters, one row a value."""
-        if not self.file.is_file():
-            return pd.DataFrame(columns=COLUMNS)
-        table = pd.read_csv(self.file, keep_default_na=False, na_values=[""], dtype={"parameters": str})
-        table = table.fillna({"base": "", "setting": ""})
-        known = {(s, model.name): self.identity(s, model) for s in self.settings for model in self.models}
-        current = [
-            known.get((row.setting, row.model)) == row.parameters for row in table.itertuples(index=False)
+        """Return the numbers of models with these parameters: a row a value, with the names of all columns above."""
+        rows = [
+            {**{name: model[name] for name in _MODEL}, **dict(zip(_NUMBER, numbers, strict=True))}
+            for model in self._models()
+            for numbers in model["numbers"]
         ]
-        return table[current].reset_index(drop=True)
+        return pd.DataFrame(rows, columns=[*_MODEL, *_NUMBER]).astype(
+            {"value": float, "low": float, "high": float}
+        )
+
+    def _models(self) -> list[dict[str, Any]]:
+        if not self.file.is_file():
+            return []
+        known = {(s, model.name): self.identity(s, model) for s in self.settings for model in self.models}
+        noted = json.loads(self.file.read_text(encoding="utf-8"))
+        return [one for one in noted if known.get((one["setting"], one["model"])) == one["parameters"]]
 
     def train(self, seed: int, settings: Sequence[str]) -> None:
         """Train what has not been noted of one seed."""
@@ -133,7 +145,7 @@ class Study:
         self, model: fairkd.TrainedModel, bases: Mapping[str, fairkd.Predictions], name: str
     ) -> Iterator[dict[str, Any]]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", fairkd.FairkdWarning)
+            warnings.simplefilter("ignore", FairkdWarning)
             for split, predictions in (("validation", model.validation), ("test", model.predictions)):
                 table = fairkd.evaluate(predictions, replicates=REPLICATES)
                 yield from self._overall(table, split=split, base="")
@@ -155,22 +167,35 @@ class Study:
             yield {**row, **columns}
 
     def _note(self, setting: str, model: Model, seed: int, rows: list[dict[str, Any]]) -> None:
-        """Write a model's numbers to the file; those of other parameters make room."""
-        new = pd.DataFrame(rows).assign(
-            setting=setting, model=model.name, seed=seed, parameters=self.identity(setting, model)
-        )
+        """Write a model's numbers to the file; those of models with other parameters make room."""
+        numbers = [[_rounded(row.get(name)) for name in _NUMBER] for row in rows]
+        about = dict(zip(_MODEL, (setting, model.name, seed, self.identity(setting, model)), strict=True))
         lock = self.experiment.output_path / f"{self.name}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            old = self.read()
-            same = (old["setting"] == setting) & (old["model"] == model.name) & (old["seed"] == seed)
-            table = pd.concat([part for part in (old[~same], new) if len(part)])
-            table = table.sort_values(KEY, kind="stable")[COLUMNS]
-            temporary = self.file.with_suffix(".tmp")
-            table.to_csv(temporary, index=False, float_format="%.6g")
-            temporary.replace(self.file)
-        test = new[(new["split"] == "test") & (new["base"] == "")].set_index("metric")["value"]
-        print(time.strftime("%H:%M"), setting, seed, model.name, test.round(4).to_dict(), flush=True)
+            others = [one for one in self._models() if any(one[name] != about[name] for name in _MODEL)]
+            models = sorted([*others, {**about, "numbers": numbers}], key=self._order)
+            text = ",\n".join(json.dumps(one, ensure_ascii=False) for one in models)
+            write_atomic(self.file, lambda path: path.write_text(f"[\n{text}\n]\n", encoding="utf-8"))
+        test = {
+            row["metric"]: _rounded(row["value"])
+            for row in rows
+            if row["split"] == "test" and not row["base"]
+        }
+        print(time.strftime("%H:%M"), setting, seed, model.name, test, flush=True)
+
+    def _order(self, noted: Mapping[str, Any]) -> tuple[int, int, int]:
+        names = [model.name for model in self.models]
+        return list(self.settings).index(noted["setting"]), noted["seed"], names.index(noted["model"])
+
+
+def _rounded(value: Any) -> Any:
+    """Return six digits of what is no whole number, and ``None`` for what is not defined."""
+    if value is None or isinstance(value, str):
+        return value
+    if not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) else float(f"{value:.6g}")
 
 
 def _plain(split: str, numbers: Mapping[str, float]) -> Iterator[dict[str, Any]]:
@@ -213,9 +238,5 @@ def main(
 
 def machine() -> str:
     """Name the hardware and the versions in one line."""
-    import platform
-
-    from fairkd.reproducibility import version_of
-
     versions = ", ".join(f"{name} {version_of(name)}" for name in ("fairkd", "torch", "torchvision", "timm"))
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores; {versions}"

@@ -2,7 +2,7 @@
 
     python benchmarks/reproduce/temperature.py --data ../shared/data/cifar10.zip --seeds 3
 
-On colored-digits and CIFAR-10S, beside the published curve on CelebA. Writes docs/results/temperature.csv and .md; see
+On colored-digits and CIFAR-10S, beside the published curve on CelebA. Writes docs/results/temperature.json and .md; see
 study.py for how it goes on after an interruption.
 """
 
@@ -71,7 +71,7 @@ def page(study: Study) -> str:
     )
     where = (
         f"{machine()}, shared with other work; {hours(table)} hours of training. Made by `python "
-        "benchmarks/reproduce/temperature.py`; the numbers are in temperature.csv."
+        "benchmarks/reproduce/temperature.py`; the numbers are in temperature.json."
     )
     parts = ["# Does a higher temperature make students fairer?", wrapped(how), wrapped(where)]
     for setting in study.settings:
@@ -102,7 +102,9 @@ def _sentences(table: pd.DataFrame, setting: str) -> str:
         means = {name: values(table, name, metric, setting=setting).mean() for name in known}
         chosen = best(known, key=lambda name: means[name])
         extreme = "highest" if best is max else "lowest"
-        lines.append(f"The mean {title} is {extreme} at {chosen}.".replace("mean mean", "mean"))
+        lines.append(
+            f"The mean {title} is {extreme} at {chosen.removeprefix('KD, ')}.".replace("mean mean", "mean")
+        )
     for name in ("KD, T = 4", "KD, T = 10", "KD, T = 20"):
         differences = [
             say_difference(table, name, "KD, T = 1", metric, title, setting=setting)

@@ -3,7 +3,7 @@
     python benchmarks/reproduce/utkface.py --data ../shared/data/utkface64.zip --seeds 3
 
 Gender by race and age band by gender, each as the data are and thinned to a skew of 90 %. Only aggregate numbers leave
-the machine. Writes docs/results/utkface.csv and .md; see study.py for how it goes on after an interruption.
+the machine. Writes docs/results/utkface.json and .md; see study.py for how it goes on after an interruption.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def page(study: Study) -> str:
     )
     where = (
         f"{machine()}, shared with other work; {hours(table)} hours of training. Made by `python "
-        "benchmarks/reproduce/utkface.py`; the numbers are in utkface.csv."
+        "benchmarks/reproduce/utkface.py`; the numbers are in utkface.json."
     )
     parts = ["# UTKFace: is the bias of real faces inflated, and reduced?", wrapped(what), wrapped(where)]
     for one in study.settings:

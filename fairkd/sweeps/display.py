@@ -15,6 +15,7 @@ from rich.text import Text
 
 from fairkd.comparison.summary import mean_and_std
 from fairkd.display import duration
+from fairkd.sweeps.plan import Trial
 from fairkd.sweeps.records import Record
 from fairkd.sweeps.results import Results
 from fairkd.sweeps.scheduler import Event, OnEvent, Scheduler
@@ -61,37 +62,51 @@ def show_results(console: Console, results: Results) -> None:
     console.print(shown)
 
 
-def best_so_far(scheduler: Scheduler, tolerance: float) -> tuple[str, float, float] | None:
-    """Return title, accuracy and recall gap, on validation data, of the best student with one seed.
+class BestSoFar:
+    """The best student with one seed by now: the smallest recall gap near the best accuracy, both on validation data.
 
-    It has the smallest gap within ``tolerance`` of the best accuracy; collapsed students do not count.
+    Collapsed students do not count. Only those that no other beats in both are kept: thousands cost no more than a few.
+
+    Args:
+        tolerance: accuracy that the best may give up.
     """
-    found = []
-    for key, record in scheduler.records.items():
-        if scheduler.trials[key].kind == "teacher" or not record.result or record.result["collapsed"]:
-            continue
+
+    def __init__(self, tolerance: float) -> None:
+        self._tolerance = tolerance
+        self._front: list[tuple[str, float, float]] = []
+
+    def note(self, record: Record) -> None:
+        """Take a student's record into account."""
+        if not record.result or record.result["collapsed"]:
+            return
         scores = record.scores()
         accuracy, gap = (scores[name]["validation"] for name in ("accuracy", "recall_gap"))
-        if gap is not None and gap == gap:
-            found.append((record.title, float(accuracy), float(gap)))
-    best = max((accuracy for _, accuracy, _ in found), default=0.0)
-    near = [one for one in found if one[1] >= best - tolerance]
-    return min(near, key=lambda one: one[2], default=None)
+        if gap is None or gap != gap or any(a >= accuracy and g <= gap for _, a, g in self._front):
+            return
+        others = [one for one in self._front if one[1] > accuracy or one[2] < gap]
+        self._front = [*others, (record.title, float(accuracy), float(gap))]
+
+    def get(self) -> tuple[str, float, float] | None:
+        """Return title, accuracy and recall gap; ``None``: there is no student yet."""
+        best = max((accuracy for _, accuracy, _ in self._front), default=0.0)
+        near = [one for one in self._front if one[1] >= best - self._tolerance]
+        return min(near, key=lambda one: one[2], default=None)
 
 
 class _Clock:
     """Tells how long the trainings that are left will take, from those that have ended in this invocation."""
 
     def __init__(self) -> None:
-        self._seconds: list[float] = []
+        self._seconds, self._ended = 0.0, 0
 
     def note(self, record: Record) -> None:
-        self._seconds.append(record.seconds)
+        self._seconds += record.seconds
+        self._ended += 1
 
     def left(self, scheduler: Scheduler) -> str:
-        if not self._seconds:
+        if not self._ended:
             return ""
-        mean = sum(self._seconds) / len(self._seconds)
+        mean = self._seconds / self._ended
         remaining = len(scheduler.trials) - len(scheduler.records)
         # What runs is on average half done.
         work = mean * (remaining - len(scheduler.running()) / 2)
@@ -116,27 +131,33 @@ class _Plain:
 
 class _Table:
     def __init__(self, live: Live, tolerance: float) -> None:
-        self._live, self._tolerance, self._clock = live, tolerance, _Clock()
+        self._live, self._clock, self._best, self._failed = live, _Clock(), BestSoFar(tolerance), 0
         self._began = time.monotonic()
 
     def __call__(self, event: Event, scheduler: Scheduler) -> None:
-        if event.kind in ("fail", "retry") and event.trial is not None:
-            text = f"{event.trial.title}: {_said(event, scheduler)}"
-            self._live.console.print(f"[bold red]✕[/] {escape(text)}", soft_wrap=True, highlight=False)
-        if event.kind == "finish" and event.trial is not None:
-            self._clock.note(scheduler.records[event.trial.key])
+        if event.trial is not None:
+            self._note(event, event.trial, scheduler)
         self._live.update(self._view(scheduler), refresh=True)
+
+    def _note(self, event: Event, trial: Trial, scheduler: Scheduler) -> None:
+        self._failed += event.kind == "fail"
+        if event.kind in ("fail", "retry"):
+            text = f"{trial.title}: {_said(event, scheduler)}"
+            self._live.console.print(f"[bold red]✕[/] {escape(text)}", soft_wrap=True, highlight=False)
+        if event.kind == "finish":
+            self._clock.note(scheduler.records[trial.key])
+        if event.kind in ("finish", "skip") and trial.kind != "teacher":
+            self._best.note(scheduler.records[trial.key])
 
     def _view(self, scheduler: Scheduler) -> Group:
         done, total = len(scheduler.records), len(scheduler.trials)
-        failed = sum(not record.finished for record in scheduler.records.values())
         head = Table.grid(padding=(0, 2))
         counted = f"{done}/{total} trainings"
         elapsed = duration(time.monotonic() - self._began)
-        failures = f"[bold red]✕ {failed} failed[/]" if failed else "[dim]0 failed[/]"
+        failures = f"[bold red]✕ {self._failed} failed[/]" if self._failed else "[dim]0 failed[/]"
         bar = ProgressBar(total=max(total, 1), completed=done, width=24)
         head.add_row(f"[bold]{counted}[/]", bar, elapsed, self._clock.left(scheduler), failures)
-        return Group(head, self._running(scheduler), self._best(scheduler))
+        return Group(head, self._running(scheduler), self._best_line())
 
     def _running(self, scheduler: Scheduler) -> Table:
         table = Table(Column("training", overflow="fold"), "time", Column("", style="dim"), box=None)
@@ -148,8 +169,8 @@ class _Table:
             table.add_row(f"[dim]and {len(running) - _MOST_LINES} more", "", "")
         return table
 
-    def _best(self, scheduler: Scheduler) -> Text:
-        best = best_so_far(scheduler, self._tolerance)
+    def _best_line(self) -> Text:
+        best = self._best.get()
         if best is None:
             return Text("best so far: none yet", style="dim")
         title, accuracy, gap = best

@@ -205,7 +205,7 @@ def _search(question: Question, planner: Planner, scheduler: Scheduler) -> None:
         scheduler.add(planner.plan([values]))
         waiting[number] = planner.students(values)
 
-    for number, values in search.known().items():
+    for number, values in search.known.items():
         take(number, values)
     while True:
         for number, students in list(waiting.items()):
@@ -213,7 +213,7 @@ def _search(question: Question, planner: Planner, scheduler: Scheduler) -> None:
             if None not in records:
                 search.tell(number, objectives([record for record in records if record is not None]))
                 del waiting[number]
-        while len(search.known()) < question.trials and len(waiting) < scheduler.slots:
+        while len(search.known) < question.trials and len(waiting) < scheduler.slots:
             take(*search.ask())
         if not scheduler.busy and not waiting:
             return

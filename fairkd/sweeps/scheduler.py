@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -43,7 +44,10 @@ class Scheduler:
         self.records: dict[str, Record] = {}
         self.trials: dict[str, Trial] = {}
         self._engine, self._folder, self._on_event = engine, folder, on_event
-        self._waiting: list[str] = []
+        #: A heap of what can start, with its place in the order; and, by key, what waits for that one first.
+        self._ready: list[tuple[int, str]] = []
+        self._behind: dict[str, list[Trial]] = {}
+        self._places: dict[str, int] = {}
         self._active: set[str] = set()
         self._attempts: dict[str, int] = {}
         self._began: dict[str, float] = {}
@@ -64,22 +68,24 @@ class Scheduler:
 
     def add(self, trials: Iterable[Trial]) -> None:
         """Take on trainings; what they need is to be among these or earlier ones."""
-        before = len(self.trials)
+        new = []
         for trial in trials:
-            self.trials.setdefault(trial.key, trial)
+            if trial.key not in self.trials:
+                self.trials[trial.key] = trial
+                new.append(trial)
         # The first event comes when it is known how many there are.
-        for trial in list(self.trials.values())[before:]:
+        for trial in new:
+            self._places[trial.key] = len(self._places)
             record = self._folder.read(trial.key)
             if record is None:
-                self._waiting.append(trial.key)
+                self._line_up(trial)
             else:
-                self.records[trial.key] = record
-                self._on_event(Event("skip", trial), self)
+                self._keep(record, Event("skip", trial))
 
     def step(self) -> None:
         """Start what can start, and wait a moment for something to end."""
-        for key in list(self._waiting):
-            self._consider(self.trials[key])
+        while self._ready and len(self._active) < self._engine.slots:
+            self._start(self.trials[heapq.heappop(self._ready)[1]])
         if not self._active:
             return
         outcomes = self._engine.wait(_SECONDS_BETWEEN_LOOKS)
@@ -88,19 +94,24 @@ class Scheduler:
         if not outcomes:
             self._on_event(Event("tick"), self)
 
-    def _consider(self, trial: Trial) -> None:
-        needed = [self.records.get(key) for key in trial.after]
-        failed = next((record for record in needed if record is not None and not record.finished), None)
+    def _line_up(self, trial: Trial) -> None:
+        """Make a training ready, or let it wait for the first thing that it lacks; it fails with what it needs."""
+        there = [self.records[key] for key in trial.after if key in self.records]
+        failed = next((record for record in there if not record.finished), None)
         if failed is not None:
-            self._waiting.remove(trial.key)
             self._end(trial, state="failed", error=f"not started, as {failed.title} failed")
-        elif None not in needed and len(self._active) < self._engine.slots:
-            self._waiting.remove(trial.key)
-            self._active.add(trial.key)
-            self._began.setdefault(trial.key, time.monotonic())
-            self._attempts[trial.key] = self._attempts.get(trial.key, 0) + 1
-            self._engine.start(trial.key, trial.job)
-            self._on_event(Event("start", trial), self)
+        elif len(there) < len(trial.after):
+            missing = next(key for key in trial.after if key not in self.records)
+            self._behind.setdefault(missing, []).append(trial)
+        else:
+            heapq.heappush(self._ready, (self._places[trial.key], trial.key))
+
+    def _start(self, trial: Trial) -> None:
+        self._active.add(trial.key)
+        self._began.setdefault(trial.key, time.monotonic())
+        self._attempts[trial.key] = self._attempts.get(trial.key, 0) + 1
+        self._engine.start(trial.key, trial.job)
+        self._on_event(Event("start", trial), self)
 
     def _settle(self, trial: Trial, outcome: Outcome) -> None:
         self._active.remove(trial.key)
@@ -108,7 +119,7 @@ class Scheduler:
             self._end(trial, state="finished", result=outcome.result)
         elif self._attempts[trial.key] < _ATTEMPTS:
             # First of all, so that its checkpoint is not left to age.
-            self._waiting.insert(0, trial.key)
+            heapq.heappush(self._ready, (-1, trial.key))
             self._on_event(Event("retry", trial, outcome.error), self)
         else:
             self._end(trial, state="failed", error=outcome.error)
@@ -117,5 +128,10 @@ class Scheduler:
         seconds = time.monotonic() - self._began.get(trial.key, time.monotonic())
         attempts = self._attempts.get(trial.key, 0)
         record = self._folder.write(trial, attempts=attempts, seconds=round(seconds, 3), **outcome)
-        self.records[trial.key] = record
-        self._on_event(Event("finish" if record.finished else "fail", trial, record.error or ""), self)
+        self._keep(record, Event("finish" if record.finished else "fail", trial, record.error or ""))
+
+    def _keep(self, record: Record, event: Event) -> None:
+        self.records[record.key] = record
+        self._on_event(event, self)
+        for trial in self._behind.pop(record.key, ()):
+            self._line_up(trial)

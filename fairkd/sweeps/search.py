@@ -48,10 +48,8 @@ class Search:
             load_if_exists=True,
         )
         self._drop_halves()
-
-    def known(self) -> dict[int, dict[str, Any]]:
-        """Return the settings proposed so far, in earlier invocations too, by their numbers."""
-        return {
+        #: The settings proposed so far, in earlier invocations too, by their numbers.
+        self.known = {
             trial.number: self._values(trial.params)
             for trial in self._study.get_trials(deepcopy=False)
             if len(trial.params) == len(self._dimensions)
@@ -59,9 +57,10 @@ class Search:
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """Return a number and a new setting."""
-        self._study.sampler = self._new_sampler(len(self.known()))
+        self._study.sampler = self._new_sampler(len(self.known))
         trial = self._study.ask(self._distributions())
-        return trial.number, self._values(trial.params)
+        self.known[trial.number] = self._values(trial.params)
+        return trial.number, self.known[trial.number]
 
     def tell(self, number: int, objectives: tuple[float, float] | None) -> None:
         """Say the accuracy and the recall gap of a setting; ``None``: a training failed."""

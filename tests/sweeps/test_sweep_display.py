@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from sweep_cases import InlineEngine, result, tiny
 
-from fairkd.sweeps.display import best_so_far, show_results, show_sweep
+from fairkd.sweeps.display import BestSoFar, show_results, show_sweep
 from fairkd.sweeps.plan import Planner
 from fairkd.sweeps.records import RecordFolder
 from fairkd.sweeps.results import make_results
@@ -67,11 +67,22 @@ def test_a_terminal_has_a_table_and_keeps_the_failures(tmp_path):
     assert "best so far (validation): temperature=2, seed 0: accuracy 0.895, recall gap 0.100" in text
 
 
-def test_the_best_so_far_is_near_the_best_accuracy_and_not_collapsed(tmp_path):
+@pytest.mark.parametrize(
+    ("tolerance", "best"),
+    [
+        (0.01, ("temperature=2, seed 0", 0.895, 0.1)),
+        (0.0, ("temperature=1, seed 0", 0.9, 0.2)),
+        (0.1, ("temperature=3, seed 0", 0.8, 0.05)),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_best_so_far_is_near_the_best_accuracy_and_not_collapsed(tmp_path, tolerance, best, order):
     _, scheduler, _ = shown(tmp_path, terminal=False)
-    assert best_so_far(scheduler, 0.01) == ("temperature=2, seed 0", 0.895, 0.1)
-    assert best_so_far(scheduler, 0.0) == ("temperature=1, seed 0", 0.9, 0.2)
-    assert best_so_far(scheduler, 0.1) == ("temperature=3, seed 0", 0.8, 0.05)
+    found = BestSoFar(tolerance)
+    assert found.get() is None
+    for record in list(scheduler.records.values())[::order]:
+        found.note(record)
+    assert found.get() == best
 
 
 def test_the_results_are_marked(tmp_path):
@@ -89,4 +100,7 @@ def test_without_a_gap_the_text_says_so(tmp_path, monkeypatch, terminal):
     monkeypatch.setitem(SCORES, 1.0, (0.9, float("nan"), False))
     text, scheduler, _ = shown(tmp_path, terminal=terminal)
     assert terminal or "temperature=1, seed 0: done in 0 s, validation accuracy 0.900, recall gap n/a" in text
-    assert best_so_far(scheduler, 0.0)[0] == "temperature=2, seed 0"
+    found = BestSoFar(0.0)
+    for record in scheduler.records.values():
+        found.note(record)
+    assert found.get()[0] == "temperature=2, seed 0"

@@ -49,7 +49,7 @@ def test_proposals_are_in_the_space_and_few_digits_long(tmp_path):
         assert 0.1 <= values["adversary_weight"] <= 30 and len(str(values["adversary_weight"])) <= 6
         assert values["temperature"] in (1.0, 4.0) and values["student_epochs"] in (1, 2, 3)
         proposed.tell(number, (0.5, 0.5))
-    assert len({values["adversary_weight"] for values in proposed.known().values()}) == 12
+    assert len({values["adversary_weight"] for values in proposed.known.values()}) == 12
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
@@ -82,7 +82,7 @@ def test_what_a_killed_process_left_of_a_proposal_is_made_again(tmp_path):
             journal.write_bytes(b"".join(lines[:-2]) + lines[-2][:20])
             (folder / f"{JOURNAL}.lock").symlink_to(journal)
         after = Search(folder, read_space(SPACE), "tpe", 7)
-        assert list(after.known().values()) == values
+        assert list(after.known.values()) == values
         return values + [after.ask()[1] for _ in range(2)]
 
     began = time.monotonic()

@@ -3,8 +3,9 @@
     python benchmarks/default_run.py --seeds 5 [--weights 1 3 10 30 100]
 
 Trains teacher, student alone, plain KD and KD with the adversary for each seed, chooses the adversary weight on
-validation data by the rule of notebook 03 (mean over seeds), and writes docs/results/default_run.md and the
-README's table. Finished models are reused, so that it can be stopped and started again.
+validation data by the rule of notebook 03 (mean over seeds), and writes docs/results/default_run.md and .json; then
+benchmarks/readme_table.py writes the README's table. Finished models are reused, so that it can be stopped and
+started again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import re
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,7 @@ def spread(values: pd.Series) -> str:
 
 
 def models_table(rows: pd.DataFrame) -> str:
-    """Return the README's table."""
+    """Return the models' means and spreads."""
     lines = ["| model | accuracy | worst-group accuracy | mean recall gap |", "|---|---|---|---|"]
     for model, name in NAMES.items():
         mine = rows[(rows["model"] == model) & rows["baseline"].isna()]
@@ -155,11 +155,6 @@ the default is {default.adversary_weight:g}.
     (folder / "default_run.json").write_text(
         json.dumps(json.loads(rows.to_json(orient="records")), indent=1) + "\n", encoding="utf-8"
     )
-    readme = ROOT / "README.md"
-    table = f"<!-- defaults: made by benchmarks/default_run.py -->\n{models_table(rows)}\n<!-- end -->"
-    text = re.sub(r"<!-- defaults.*?<!-- end -->", table, readme.read_text(encoding="utf-8"), flags=re.DOTALL)
-    text = re.sub(r"over \w+ training seeds", f"over {arguments.seeds} training seeds", text)
-    readme.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

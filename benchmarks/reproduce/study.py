@@ -25,6 +25,7 @@ from filelock import FileLock
 import fairkd
 from fairkd.data.splits import Splits
 from fairkd.errors import FairkdWarning
+from fairkd.parameters import Scope
 from fairkd.reproducibility import version_of
 from fairkd.store import digest, write_atomic
 
@@ -35,8 +36,9 @@ _MODEL = ("setting", "model", "seed", "parameters")
 _NUMBER = ("split", "metric", "base", "value", "low", "high")
 #: Resamples of the test images behind an interval.
 REPLICATES = 1000
-#: What decides about a model's numbers, without the seed and where things lie.
-_SCOPES = ("data", "training", "teacher", "student", "distillation", "mitigation")
+#: What decides about a model's numbers, a teacher's and a student's, without the seed and where things lie.
+_TEACHER_SCOPES: tuple[Scope, ...] = ("data", "training", "teacher")
+_STUDENT_SCOPES: tuple[Scope, ...] = (*_TEACHER_SCOPES, "student", "distillation", "mitigation")
 _PLACES = ("data_root", "cache_dir", "seed")
 
 #: Of a model's test predictions and the data that they are of.
@@ -90,9 +92,14 @@ class Study:
         return self.experiment.replace(**{**self.settings[setting], **model.changes, "seed": seed})
 
     def identity(self, setting: str, model: Model) -> str:
-        """Return a short hash of what decides about a model's numbers but the seed, its teacher included."""
-        experiment = self.parameters(setting, model, 0)
-        values = {name: value for name, value in experiment.values(*_SCOPES).items() if name not in _PLACES}
+        """Return a short hash of what decides about a model's numbers but the seed, its teacher included.
+
+        Parameters at their defaults take no part, so that a new parameter leaves old numbers alone.
+        """
+        scopes = _STUDENT_SCOPES if model.teacher else _TEACHER_SCOPES
+        changed = self.parameters(setting, model, 0).changed()
+        values = {name: changed[name] for name in changed if name in fairkd.Experiment.names(scopes)}
+        values = {name: value for name, value in values.items() if name not in _PLACES}
         taught_by = next((one for one in self.models if one.name == model.teacher), None)
         return digest([values, taught_by and self.identity(setting, taught_by)], 8)
 

@@ -77,6 +77,7 @@ def study(data: Path, output_dir: str) -> Study:
         student_epochs=6,
         # Halves the time on this kind of processor; fixed, so that another one repeats the same computation.
         precision="bfloat16",
+        teacher_outputs="bfloat16",
         output_dir=output_dir,
         teacher_cache_gb=20,
     )

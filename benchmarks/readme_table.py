@@ -1,0 +1,147 @@
+"""The README's table: accuracy, disparity, size and latency of every result file that it names.
+
+    python benchmarks/readme_table.py [--measure]
+
+Reads docs/results/default_run.json and the studies' files; ``--measure`` times the networks first, on an idle machine, and
+notes them in docs/results/costs.json. Which rows are shown is decided here by what they are, not by how well they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import fairkd
+from fairkd.efficiency import measure
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+sys.path.insert(0, str(Path(__file__).parent / "reproduce"))
+import cifar10s  # noqa: E402
+import utkface  # noqa: E402
+from study import Study  # noqa: E402
+from tables import values  # noqa: E402
+
+DIGITS = {
+    "teacher": "teacher",
+    "student_scratch": "student alone",
+    "student_kd": "KD",
+    "student_fair": "KD + gradient reversal, weight 10",
+}
+FACES = "age by gender, skewed"
+#: The students of the studies that the README has room for.
+SHOWN = {
+    "cifar10s": (
+        "student alone",
+        "KD",
+        "KD + gradient reversal, weight 10",
+        "KD + projection, weight 3",
+        "MFD",
+        f"student alone, {cifar10s.DI}",
+        f"{cifar10s.DI} teacher → KD + resampling",
+    ),
+    "utkface": ("student alone", "KD", "KD + gradient reversal, 10", "KD + resampling"),
+}
+Row = tuple[str, str, pd.Series, pd.Series, tuple[str, int]]
+
+
+def studies() -> list[tuple[str, Study, str]]:
+    """Return title, study and setting of what is shown beside the default run."""
+    nowhere = Path("data")
+    return [
+        ("CIFAR-10S", cifar10s.study(nowhere, "outputs"), cifar10s.SMALL),
+        (f"UTKFace, {FACES}", utkface.study(nowhere, "outputs"), FACES),
+    ]
+
+
+def rows() -> Iterator[Row]:
+    """Return data, model, accuracies and mean recall gaps by seed, and the network with its image size."""
+    noted = pd.DataFrame(json.loads((RESULTS / "default_run.json").read_text(encoding="utf-8")))
+    noted = noted[noted["baseline"].isna()]
+    default = fairkd.Experiment()
+    for model, name in DIGITS.items():
+        found = (
+            noted[(noted["model"] == model) & (noted["metric"] == metric)]["value"]
+            for metric in ("accuracy", "recall_gap")
+        )
+        network = default.teacher if model == "teacher" else default.student
+        yield "colored-digits", name, *found, (network, 32)
+    for title, study, setting in studies():
+        table = study.read()
+        chosen = study.parameters(setting, study.models[0], 0)
+        size = chosen.image_size or (64 if chosen.dataset == "utkface" else 32)
+        for model in study.models:
+            if model.teacher and model.name not in SHOWN[study.name]:
+                continue
+            found = (
+                values(table, model.name, metric, setting=setting) for metric in ("accuracy", "recall_gap")
+            )
+            network = chosen.student if model.teacher else chosen.teacher
+            yield title, model.name, *found, (network, size)
+
+
+def costs(again: bool) -> dict[str, dict[str, Any]]:
+    """Return parameters and latency of one image by network, as noted or measured now."""
+    file = RESULTS / "costs.json"
+    if again:
+        networks = dict.fromkeys(network for *_, network in rows())
+        torch.manual_seed(0)
+        kept = ("param_count", "weights_mb", "latency_ms", "latency_p95_ms", "hardware", "runtime")
+        noted = {}
+        for name, size in networks:
+            found = measure(fairkd.create_model(name, 10, image_size=size).eval(), size)
+            noted[f"{name} at {size}"] = {one: found[one] for one in kept} | {
+                "threads": torch.get_num_threads()
+            }
+        file.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def table(noted: dict[str, dict[str, Any]]) -> str:
+    """Return the table in Markdown."""
+    lines = [
+        "| data | model | seeds | accuracy | mean recall gap | parameters | latency, ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    before = ""
+    for data, model, accuracy, gap, (network, size) in rows():
+        if accuracy.empty:
+            continue
+        cost = noted[f"{network} at {size}"]
+        cells = [data if data != before else "", model, str(len(accuracy)), _spread(accuracy), _spread(gap)]
+        cells += [f"{cost['param_count'] / 1e6:.2f} M", f"{cost['latency_ms']:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+        before = data
+    return "\n".join(lines)
+
+
+def _spread(found: pd.Series) -> str:
+    return f"{found.mean():.3f}" + (f" ± {found.std(ddof=1):.3f}" if len(found) > 1 else "")
+
+
+def main() -> None:
+    """Write the table into the README."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--measure", action="store_true", help="time the networks")
+    noted = costs(parser.parse_args().measure)
+    readme = ROOT / "README.md"
+    block = f"<!-- results: made by benchmarks/readme_table.py -->\n{table(noted)}\n<!-- end -->"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(
+        re.sub(r"<!-- results.*?<!-- end -->", lambda _: block, text, flags=re.DOTALL), encoding="utf-8"
+    )
+    print(block)
+
+
+if __name__ == "__main__":
+    main()

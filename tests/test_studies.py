@@ -1,0 +1,145 @@
+"""benchmarks/reproduce: what is noted is not trained again, and sentences follow from the numbers."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_1samp
+
+import fairkd
+
+FOLDER = Path(__file__).parents[1] / "benchmarks" / "reproduce"
+PAGES = ("cifar10s", "classwise", "temperature", "utkface")
+
+
+@pytest.fixture(autouse=True)
+def on_the_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in (*PAGES, "study", "tables"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Make a study of three models that train in a second each."""
+    study = importlib.import_module("study")
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+
+    def make(**changes):
+        experiment = fairkd.Experiment(
+            samples=300,
+            image_size=16,
+            teacher="test_resnet",
+            teacher_epochs=1,
+            student_epochs=1,
+            mitigation="none",
+            precision="float32",
+            output_dir=str(tmp_path / "outputs"),
+        )
+        models = (
+            study.Model("teacher"),
+            study.Model("KD", {"distiller": "kd", **changes}, "teacher"),
+            study.Model("alone", {"distiller": "none"}, "teacher"),
+        )
+        metrics, extra = (
+            ("accuracy", "recall_gap"),
+            lambda predictions, splits: {"twice": 2 * len(splits.test)},
+        )
+        return study.Study("small", experiment, {"digits": {}}, models, metrics, ("teacher",), extra)
+
+    return make
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Note the parameters of every training that is asked for."""
+    seen = []
+    for name in ("train_teacher", "distill_student"):
+        original = getattr(fairkd, name)
+
+        def spy(experiment, *others, original=original):
+            seen.append(experiment)
+            return original(experiment, *others)
+
+        monkeypatch.setattr(fairkd, name, spy)
+    return seen
+
+
+@pytest.mark.filterwarnings("ignore::fairkd.errors.FairkdWarning")
+def test_every_model_is_noted_once_with_its_differences(small, trained):
+    study = small()
+    study.train(3, ["digits"])
+    assert len(trained) == 3 and {one.seed for one in trained} == {3}
+    table = study.read()
+    assert set(table["model"]) == {"teacher", "KD", "alone"} and set(table["seed"]) == {3}
+    compared = table[table["base"] == "teacher"]
+    assert set(compared["model"]) == {"KD", "alone"} and (compared["low"] <= compared["high"]).all()
+
+    def value(model: str, base: str) -> float:
+        wanted = (table["model"] == model) & (table["metric"] == "accuracy") & (table["split"] == "test")
+        (found,) = table[wanted & (table["base"] == base)]["value"]
+        return found
+
+    assert value("KD", "teacher") == pytest.approx(value("KD", "") - value("teacher", ""), abs=2e-6)
+    assert set(table[table["metric"] == "twice"]["value"]) == {2 * len(fairkd.load_splits(trained[0]).test)}
+    trained.clear()
+    study.train(3, ["digits"])
+    assert trained == []
+
+
+@pytest.mark.filterwarnings("ignore::fairkd.errors.FairkdWarning")
+def test_a_model_with_other_parameters_is_trained_again_and_takes_the_old_one_s_place(small, trained):
+    small().train(0, ["digits"])
+    trained.clear()
+    changed = small(temperature=2.0)
+    assert set(changed.read()["model"]) == {"teacher", "alone"}
+    changed.train(0, ["digits"])
+    # The teacher is loaded, for its predictions and as the one who teaches.
+    assert [(one.distiller, one.temperature) for one in trained[1:]] == [("kd", 2.0)]
+    noted = json.loads(changed.file.read_text(encoding="utf-8"))
+    assert [one["model"] for one in noted] == ["teacher", "KD", "alone"]
+    assert set(small().read()["model"]) == {"teacher", "alone"}
+
+
+def test_where_data_lie_is_no_part_of_a_model_s_identity():
+    module = importlib.import_module("utkface")
+    one, other = (module.study(Path(name), "outputs") for name in ("here", "there"))
+    for setting in one.settings:
+        identities = [one.identity(setting, model) for model in one.models]
+        assert identities == [other.identity(setting, model) for model in other.models]
+        assert len(set(identities)) == len(identities)
+
+
+def test_student_s_interval_over_the_seeds_is_scipy_s():
+    tables = importlib.import_module("tables")
+    found = pd.Series([0.01, 0.03, 0.02, 0.05])
+    mean, low, high = tables.seed_interval(found)
+    expected = ttest_1samp(found, 0).confidence_interval(0.95)
+    assert (mean, low, high) == pytest.approx((0.0275, expected.low, expected.high))
+    assert tables.relation(found) == 1 and tables.relation(-found) == -1
+    assert tables.relation(pd.Series([0.01, -0.01])) == 0 and tables.relation(found[:1]) == 0
+    assert np.isnan(tables.seed_interval(found[:1])[1])
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0123, "+1.2"), (-0.0123, "−1.2"), (-0.0001, "+0.0")])
+def test_points_are_signed_and_never_minus_zero(share, text):
+    assert importlib.import_module("tables").signed(share) == text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_what_its_numbers_say(name):
+    module = importlib.import_module(name)
+    study = module.study(Path("data"), "outputs")
+    page = (FOLDER.parents[1] / "docs" / "results" / f"{name}.md").read_text(encoding="utf-8")
+    # The line that names this machine and its versions is another one elsewhere.
+    own, committed = (
+        [part for part in text.split("\n\n") if "Made by" not in part] for text in (module.page(study), page)
+    )
+    assert own == committed

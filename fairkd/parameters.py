@@ -155,8 +155,11 @@ class Parameters(BaseModel):
     teacher_calibration: Literal["none", "global", "group"] = _field(
         "distillation", "none", "temperature scaling of the teachers' logits, fitted on validation data"
     )
-    teacher_outputs: Literal["float32", "float16"] = _field(
-        "distillation", "float32", "format in which the teachers' outputs are kept; float16 halves the cache"
+    teacher_outputs: Literal["float32", "float16", "bfloat16"] = _field(
+        "distillation",
+        "float32",
+        "format in which the teachers' outputs are kept; float16 halves the cache; bfloat16 too, and the teachers "
+        "compute in it",
     )
     distill_weight: float = _field(
         "distillation", 0.9, "weight of the distillation loss, [0, 1e6]", ge=0, le=1e6

@@ -419,16 +419,17 @@ def test_a_distiller_s_outputs_are_kept_and_read_again_with_the_same_weights(
     assert weights[0] == weights[1] == weights[2]
 
 
-def test_float16_outputs_teach_nearly_the_same(tiny_experiment, tiny_splits):
+@pytest.mark.parametrize("short", ["float16", "bfloat16"])
+def test_short_outputs_teach_nearly_the_same(tiny_experiment, tiny_splits, short):
     experiment = tiny_experiment.replace(teacher_epochs=1, student_epochs=1, mitigation="none")
     teacher = train_teacher(experiment, tiny_splits)
     losses = [
         distill_student(experiment.replace(teacher_outputs=kind), teacher, tiny_splits).history["train_loss"]
-        for kind in ("float32", "float16")
+        for kind in ("float32", short)
     ]
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-2)
     names = [name.split("/")[1] for name in cache_files(experiment)]
-    assert sorted(names) == ["00000-logits-float16", "00000-logits-float32"]
+    assert sorted(names) == sorted([f"00000-logits-{short}", "00000-logits-float32"])
 
 
 def test_a_cache_without_room_costs_nothing_but_time(tiny_experiment, tiny_splits):

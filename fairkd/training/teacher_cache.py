@@ -31,9 +31,9 @@ from fairkd.models import Network, Outputs
 from fairkd.progress import ProgressBar
 from fairkd.reproducibility import version_of
 from fairkd.store import SEAL_BYTES, digest, read_sealed, write_sealed
-from fairkd.training.precision import device_name
+from fairkd.training.precision import Precision, autocast, device_name
 
-OutputType = Literal["float32", "float16"]
+OutputType = Literal["float32", "float16", "bfloat16"]
 
 #: Outputs of one epoch of up to so many bytes are computed at once and kept in memory.
 TABLE_BYTES = 2 * 2**30
@@ -140,7 +140,9 @@ class TeacherOutputs:
         images: the training images, with their augmentation.
         reads: the fields of :class:`~fairkd.models.Outputs` that are read; the others are empty.
         cache: where the outputs are kept; ``None``, or images without a fingerprint: nowhere.
-        output_type: ``"float16"`` rounds what is kept, to half the size; see :attr:`rounding_error`.
+        output_type: ``"float16"`` rounds what is kept, to half the size; with ``"bfloat16"`` the network also computes
+            in it. :attr:`rounding_error` is the largest difference from the float32 outputs: over all that was
+            kept, of what was computed in bfloat16 over the first batch.
     """
 
     def __init__(
@@ -155,7 +157,7 @@ class TeacherOutputs:
         self.network, self.images = network.to(images.device).eval(), images
         self.cache = cache if images.fingerprint else None
         self.reads, self.output_type = sorted(reads), output_type
-        self.rounding_error = 0.0
+        self.rounding_error = self._deviation = 0.0
         self._look, self._tables = -1, dict[str, Tensor]()
         self._size = self.size(1).epoch
         self._fits = self._size <= TABLE_BYTES
@@ -178,9 +180,8 @@ class TeacherOutputs:
         answers = {kind: table.index_select(0, batch.rows).float() for kind, table in self._tables.items()}
         return Outputs(*(answers.get(kind, empty) for kind in Outputs._fields))
 
-    @torch.no_grad()
     def _live(self, batch: Batch) -> Outputs:
-        outputs: Outputs = self.network(batch.images)
+        outputs = self._answer(batch.images, self._precision)
         return Outputs(*(self._rounded(tensor).float() for tensor in outputs))
 
     def _table(self, look: int) -> dict[str, Tensor]:
@@ -206,7 +207,7 @@ class TeacherOutputs:
 
     def _keep(self, look: int, kind: str, table: Tensor) -> Tensor:
         kept = self._rounded(table)
-        error = (kept.float() - table).abs().max()
+        error = (kept.float() - table.float()).abs().max().clamp_min(self._deviation)
         self.rounding_error = max(self.rounding_error, float(error))
         if math.isinf(self.rounding_error):
             raise TrainingError(
@@ -223,6 +224,8 @@ class TeacherOutputs:
     def _computed(self, look: int, kinds: Collection[str]) -> dict[str, Tensor]:
         """Run the teacher over all training images as they look in an epoch."""
         batches = torch.arange(len(self.images)).split(inference_batch(self.images.device))
+        if self._precision != "float32" and not self._deviation:
+            self._deviation = self._deviation_of(batches[0], look, kinds)
         tables: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
         size = f"{self._size / 1e6:,.1f} MB an epoch"
         with ProgressBar(f"teacher's outputs, epoch {look + 1} ({size})", len(batches)) as bar:
@@ -234,13 +237,28 @@ class TeacherOutputs:
         # Read from a file they are contiguous, and sums over another layout differ in their last digits.
         return {kind: torch.cat(parts).contiguous() for kind, parts in tables.items()}
 
-    @torch.no_grad()
     def _run(self, rows: Tensor, look: int) -> Outputs:
-        outputs: Outputs = self.network(self.images.batch(rows, look).images)
+        return self._answer(self.images.batch(rows, look).images, self._precision)
+
+    @torch.no_grad()
+    def _answer(self, images: Tensor, precision: Precision) -> Outputs:
+        with autocast(images.device, precision):
+            outputs: Outputs = self.network(images)
         return outputs
 
+    def _deviation_of(self, rows: Tensor, look: int, kinds: Collection[str]) -> float:
+        """Return how far the outputs of some images are from those that the network computes in float32."""
+        images = self.images.batch(rows, look).images
+        exact, short = (self._answer(images, precision) for precision in ("float32", self._precision))
+        pairs = [(getattr(exact, kind), self._rounded(getattr(short, kind)).float()) for kind in kinds]
+        return max(float((one - other).abs().max()) for one, other in pairs)
+
+    @property
+    def _precision(self) -> Precision:
+        return "bfloat16" if self.output_type == "bfloat16" else "float32"
+
     def _rounded(self, table: Tensor) -> Tensor:
-        return table.half() if self.output_type == "float16" else table
+        return table.to(getattr(torch, self.output_type))
 
     def _identity(self) -> str:
         """Return the hash of all that the outputs depend on but the epoch."""

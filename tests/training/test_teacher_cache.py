@@ -466,6 +466,30 @@ def test_float16_is_rounded_once_and_says_by_how_much(tiny_splits, network, cach
         assert saved == pytest.approx(expected[kind].nbytes / 2, abs=16)
 
 
+def test_bfloat16_is_bit_for_bit_the_network_under_autocast_and_says_how_far_from_float32(
+    tiny_splits, network, cache
+):
+    exact = by_hand(network, tiny_splits, 0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        computed = by_hand(network, tiny_splits, 0)
+    expected = {kind: table.bfloat16().float() for kind, table in computed.items()}
+    calls = calls_of(network)
+    first = slice(CANONICAL)
+    error = max(float((expected[kind] - exact[kind])[first].abs().max()) for kind in KINDS)
+    for cached in (cache, cache, None):
+        teacher = TeacherOutputs(network, images_of(tiny_splits), KINDS, cache=cached, output_type="bfloat16")
+        answers = answers_of(teacher, 0)
+        assert equal(answers, expected) and answers["logits"].dtype == torch.float32
+        assert teacher.rounding_error == error > 0
+    # The error costs the first batch twice more, once a training.
+    assert calls == 2 * [20, 20, 20, 20, 8]
+    half = TeacherOutputs(network, images_of(tiny_splits), KINDS, output_type="float16")
+    assert teacher.size(3) == half.size(3)
+    # The exact outputs have files of their own.
+    full = TeacherOutputs(network, images_of(tiny_splits), KINDS, cache=cache)
+    assert equal(answers_of(full, 0), exact) and full.rounding_error == 0
+
+
 # Several processes
 
 

@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
 from fairkd.models import Network
+from fairkd.training import Precision
+from fairkd.training.precision import autocast
 
 
 class Plain(nn.Module):
@@ -69,7 +71,9 @@ def loader(images: Tensor, labels: Tensor, batch_size: int, workers: int, transf
 class Torchdistill:
     """Knowledge distillation by torchdistill: temperature 4, 0.9 KD and 0.1 cross-entropy, AdamW.
 
-    ``teacher`` and ``student`` take normalised images and return logits.
+    ``teacher`` and ``student`` take normalised images and return logits. In ``precision`` both compute: torchdistill
+    1.1.5 itself hands mixed precision to Accelerate, for the student alone, and asks it for ``use_fp16``, which
+    Accelerate 1.15 no longer has; torch's autocast around its forward pass does the same for both networks.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Torchdistill:
         batch_size: int,
         workers: int,
         device: str = "cpu",
+        precision: Precision = "float32",
         temperature: float = 4.0,
         schedule: Callable[[int], float] | None = None,
     ) -> None:
@@ -119,7 +124,7 @@ class Torchdistill:
             "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"kd": kd}}},
         }
         data = {"train": Images(images, labels, transform)}
-        self.device = torch.device(device)
+        self.device, self.precision = torch.device(device), precision
         self.box = get_distillation_box(teacher, student, data, config, self.device, None, False, 1)
         if schedule is not None:
             self.box.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.box.optimizer, schedule)
@@ -132,18 +137,25 @@ class Torchdistill:
         for sample_batch, targets, supp_dict in box.train_data_loader:
             box.pre_forward_process()
             sample_batch, targets = sample_batch.to(self.device), targets.to(self.device)
-            loss = box.forward_process(sample_batch, targets, supp_dict)
+            with autocast(self.device, self.precision):
+                loss = box.forward_process(sample_batch, targets, supp_dict)
             box.post_forward_process(loss=loss)
         box.post_epoch_process()
 
 
 def bare_epoch(
-    network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, batch_size: int
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int,
+    precision: Precision = "float32",
 ) -> None:
     """Train on labels for one epoch: ``images (n, 3, height, width)`` float32, normalised, channels-last."""
     network.train()
     for rows in torch.randperm(len(images)).split(batch_size):
-        loss = F.cross_entropy(network(images[rows]), labels[rows])
+        with autocast(images.device, precision):
+            loss = F.cross_entropy(network(images[rows]), labels[rows])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -1,11 +1,13 @@
-"""What goes with the speed: how time and memory grow, and that the faster training is the same training."""
+"""What goes with the speed: growth of time and memory, start-up, and that the faster training is the same training."""
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,9 @@ from fairkd.models import Network
 from fairkd.recipes import setup
 
 GROWTH = """
-import json, sys, time
+import json, sys, time, warnings
 sys.path.insert(0, sys.argv[1])
-from performance import *
+from performance_bench import *
 warnings.simplefilter("ignore")
 torch.set_num_threads(int(sys.argv[5]))
 n, limit = int(sys.argv[2]), float(sys.argv[3])
@@ -46,12 +48,12 @@ print("result", json.dumps({"images": n, "cold": cold, "warm": warm, "cache": us
 """
 
 
-def growth(threads: int) -> list[dict[str, float]]:
+def growth() -> list[dict[str, float]]:
     """Return processor seconds of a cold and a warm epoch, cache and memory, for 1, 10 and 100 times the images."""
     rows = []
     for n, limit in ((500, 1e9), (5_000, 1e9), (50_000, 1e9), (50_000, 1e6)):
         with tempfile.TemporaryDirectory() as folder:
-            words = [str(Path(__file__).parent), str(n), str(limit), folder, str(threads)]
+            words = [str(Path(__file__).parent), str(n), str(limit), folder, str(torch.get_num_threads())]
             done = subprocess.run(
                 [sys.executable, "-c", GROWTH, *words], capture_output=True, text=True, check=True
             )
@@ -60,7 +62,25 @@ def growth(threads: int) -> list[dict[str, float]]:
     return rows
 
 
-def agreement(seeds: int, epochs: int) -> dict[str, list[float]]:
+def start_up(rounds: int = 3) -> dict[str, list[float]]:
+    """Return the seconds that new processes take, side by side, in each round."""
+    works = {
+        "import torch": [sys.executable, "-c", "import torch"],
+        "import fairkd": [sys.executable, "-c", "import torch, fairkd"],
+        "fairkd --help": [str(Path(sys.executable).with_name("fairkd")), "--help"],
+    }
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds + 1):
+        for name, words in works.items():
+            started = time.perf_counter()
+            subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
+            times[name].append(time.perf_counter() - started)
+    print({name: statistics.median(values[1:]) for name, values in times.items()}, flush=True)
+    # The first round reads files that the others find in memory.
+    return {name: values[1:] for name, values in times.items()}
+
+
+def agreement(seeds: int = 3, epochs: int = 12) -> dict[str, list[float]]:
     """Return test accuracies after the same KD epochs of the default networks on the default data, by seed."""
     accuracies: dict[str, list[float]] = {"fairkd": [], "torchdistill": []}
     # Batches of 31 cut the 899 images evenly: a small rest as the last batch of an epoch would harm torchdistill.

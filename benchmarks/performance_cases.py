@@ -1,0 +1,205 @@
+"""The comparisons of benchmarks/performance.py, by part."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from peers import Plain, bare_epoch, loader, transforms
+from performance_bench import (
+    BATCH,
+    LARGE,
+    SAME_FAMILY,
+    SMALL,
+    UNLIMITED,
+    Bench,
+    Case,
+    Pair,
+    fastest,
+    seconds,
+)
+
+from fairkd.data.batches import BatchStream
+from fairkd.training import CacheFolder, Precision
+
+SWEEP_EPOCHS = 4
+SWEEP = [(weight, temperature) for weight in (0.0, 0.3, 1.0, 3.0) for temperature in (1.0, 4.0)]
+
+
+def data_pipeline(bench: Bench) -> list[Case]:
+    """Crop and flip, batch by batch, without a model."""
+    few = bench.part(20_000)
+    loaders = {n: loader(few.images, few.labels, BATCH, n, transforms(32)) for n in (0, 2)}
+    best = fastest({workers: lambda one=one: _drain(one) for workers, one in loaders.items()})
+    data = few.splits.train
+    stream = BatchStream(data, BATCH, shuffle=True, augmentation="crop+flip", device=few.device)
+    numbers = itertools.count()
+    peer = f"torchvision v2 + DataLoader(num_workers={best})"
+    _drain(stream.epoch(next(numbers)))
+    # As between two steps of a training: what a step has freed, the C library keeps at hand for the next batch.
+    bench.epochs(bench.part(2 * BATCH).trainer(bench.experiment(SMALL, distiller="none"), None))()
+    case = Case("data pipeline alone, crop + flip", peer, "≥ 20", len(few.images), "uint8")
+    ours = lambda: _drain(stream.epoch(next(numbers)))  # noqa: E731
+    return [case.measure(lambda: _drain(loaders[best]), ours, 3 * bench.rounds)]
+
+
+def warm_student(bench: Bench) -> list[Case]:
+    """Distillation with cached teacher outputs, and the same student alone in a bare loop."""
+    pair = SMALL if bench.device == "cpu" else SAME_FAMILY
+    cache = bench.filled_cache(pair)
+    return [_warm_student(bench, pair, cache, precision) for precision in _formats(bench, pair)]
+
+
+def _warm_student(bench: Bench, pair: Pair, cache: CacheFolder, precision: Precision) -> Case:
+    student = Plain(bench.network(pair[1], 1))
+    normalised, labels = bench.normalised(), bench.labels.to(bench.device)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3, weight_decay=0.05, fused=True)
+    theirs = lambda: bare_epoch(student, optimizer, normalised, labels, BATCH, precision)  # noqa: E731
+    ours = bench.epochs(bench.trainer(bench.experiment(pair, precision=precision), cache))
+    theirs()
+    ours()
+    name, peer = (
+        f"student epoch, warm teacher cache ({pair[1]})",
+        "a bare PyTorch loop, labels only, no augmentation",
+    )
+    case = Case(name, peer, "≥ 0.95", len(bench.images), _both(precision))
+    return case.measure(theirs, ours, bench.rounds)
+
+
+def cold(bench: Bench) -> list[Case]:
+    """Distillation whose teacher answers for the first time, against torchdistill, each in both number formats."""
+    pair, chosen = SMALL, bench.chosen(SMALL)
+    workers, peer = bench.fastest_torchdistill(pair)
+    short = bench.torchdistill(pair, workers, "bfloat16")
+    works: dict[str, Callable[[], Any]] = {
+        "peer, float32": peer.epoch,
+        "peer, bfloat16": short.epoch,
+        "float32": bench.epochs(bench.trainer(bench.experiment(pair), None)),
+        "chosen": bench.epochs(bench.trainer(bench.experiment(pair, precision=chosen), None)),
+        "bfloat16": bench.epochs(
+            bench.trainer(bench.experiment(pair, precision="bfloat16", teacher_outputs="bfloat16"), None)
+        ),
+        "networks": _networks_alone(bench, pair),
+    }
+    for work in works.values():
+        work()
+    rounds = [{name: seconds(work) for name, work in works.items()} for _ in range(bench.rounds)]
+    name, against = f"KD epoch, cold ({bench.cost_ratio(pair)})", f"torchdistill, {workers} workers"
+    own = f"fairkd's own choice: {chosen}, teacher float32"
+    formats = [
+        ("≥ 1.5", "float32, both", "peer, float32", "float32"),
+        ("≥ 1.5", "bfloat16, both (`teacher_outputs=bfloat16`)", "peer, bfloat16", "bfloat16"),
+        ("–", f"float32; {own}", "peer, float32", "chosen"),
+        ("–", f"bfloat16; {own}", "peer, bfloat16", "chosen"),
+        ("–", "float32; fairkd bfloat16 (`teacher_outputs=bfloat16`)", "peer, float32", "bfloat16"),
+    ]
+    cases = []
+    for goal, text, theirs, ours in formats:
+        cases.append(Case(name, against, goal, len(bench.images), text))
+        for one in rounds:
+            cases[-1].add(one[theirs], one[ours])
+    ratio = statistics.median(one["peer, float32"] / one["networks"] for one in rounds)
+    cases[0].note = (
+        f"the two networks alone in float32, without data, augmentation and teacher's loss, are {ratio:.2f} times as "
+        "fast as torchdistill"
+    )
+    return cases
+
+
+def _networks_alone(bench: Bench, pair: Pair) -> Callable[[], None]:
+    teacher, student = Plain(bench.network(pair[0], 0)).eval(), Plain(bench.network(pair[1], 1))
+    optimizer = torch.optim.AdamW(student.parameters(), fused=True)
+    images, labels = bench.normalised(), bench.labels.to(bench.device)
+
+    def run() -> None:
+        with torch.inference_mode():
+            for batch in images.split(BATCH):
+                teacher(batch)
+        bare_epoch(student, optimizer, images, labels, BATCH)
+
+    return run
+
+
+def warm(bench: Bench) -> list[Case]:
+    """Distillation whose teacher's outputs are read from disk, against torchdistill."""
+    few = bench.part(len(bench.images) // 4)
+    pairs = ((bench, SMALL, "≥ 2"), (few, LARGE, "≥ 4"), (few, SAME_FAMILY, "–"))
+    return [case for some, pair, goal in pairs for case in _warm(some, pair, goal)]
+
+
+def _warm(bench: Bench, pair: Pair, goal: str) -> list[Case]:
+    cache, cases = bench.filled_cache(pair), []
+    workers, peer = bench.fastest_torchdistill(pair)
+    for precision in _formats(bench, pair):
+        theirs = peer if precision == "float32" else bench.torchdistill(pair, workers, precision)
+        ours = bench.epochs(bench.trainer(bench.experiment(pair, precision=precision), cache))
+        theirs.epoch()
+        ours()
+        name, against = f"KD epoch, warm ({bench.cost_ratio(pair)})", f"torchdistill, {workers} workers"
+        case = Case(name, against, goal, len(bench.images), _both(precision))
+        cases.append(case.measure(theirs.epoch, ours, bench.rounds))
+    return cases
+
+
+def adversary(bench: Bench) -> list[Case]:
+    """KD with and without the adversary, both with cached teacher outputs."""
+    cache, cases = bench.filled_cache(SMALL), []
+    for precision in _formats(bench, SMALL):
+        plain, fair = (
+            bench.epochs(bench.trainer(bench.experiment(SMALL, precision=precision, mitigation=name), cache))
+            for name in ("none", "gradient_reversal")
+        )
+        plain()
+        fair()
+        name, peer = "KD + adversary step, warm", "fairkd's own KD step, warm"
+        case = Case(name, peer, "≥ 0.87", len(bench.images), _both(precision))
+        cases.append(case.measure(plain, fair, bench.rounds))
+    return cases
+
+
+def sweep(bench: Bench) -> list[Case]:
+    """Eight students of one teacher, a few epochs each, from an empty cache."""
+    return [_sweep(bench, LARGE, precision) for precision in ("float32", "bfloat16")]
+
+
+def _sweep(bench: Bench, pair: Pair, precision: Precision) -> Case:
+    workers, _ = bench.part(384).fastest_torchdistill(pair, precision)
+    teacher = bench.network(pair[0], 0)
+
+    def theirs() -> None:
+        for _, temperature in SWEEP:
+            box = bench.torchdistill(pair, workers, precision, teacher, temperature=temperature)
+            for epoch in range(SWEEP_EPOCHS):
+                box.epoch(epoch)
+
+    def ours() -> None:
+        cache = CacheFolder(bench.folder / f"sweep-{precision}", UNLIMITED)
+        options = {"mitigation": "gradient_reversal", "precision": precision, "teacher_outputs": precision}
+        for weight, temperature in SWEEP:
+            values = {"adversary_weight": weight, "temperature": temperature}
+            epoch = bench.epochs(bench.trainer(bench.experiment(pair, **options, **values), cache, teacher))
+            for _ in range(SWEEP_EPOCHS):
+                epoch()
+
+    name = f"eight students (4 weights × 2 temperatures), {SWEEP_EPOCHS} epochs, one teacher ({bench.cost_ratio(pair)})"
+    peer = f"eight torchdistill runs without adversary, {workers} workers"
+    images = len(SWEEP) * SWEEP_EPOCHS * len(bench.images)
+    # Many trainings: one round of them says as much as many rounds of one.
+    return Case(name, peer, "≥ 4", images, _both(precision)).measure(theirs, ours, 1)
+
+
+def _formats(bench: Bench, pair: Pair) -> list[Precision]:
+    """Return float32, and what fairkd chooses for this student if it is another."""
+    return list(dict.fromkeys(("float32", bench.chosen(pair))))
+
+
+def _both(precision: Precision) -> str:
+    return "float32, both" if precision == "float32" else f"{precision}, both"
+
+
+def _drain(batches: Any) -> None:
+    for _ in batches:
+        pass

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,15 +20,29 @@ pytest.importorskip("ray")
 _NOT_STARTED = 3
 
 
-@pytest.mark.distributed
-def test_tasks_train_die_and_are_tried_again_and_nothing_listens_outside(tmp_path):
-    command = [sys.executable, str(Path(__file__).with_name("ray_trial.py")), str(tmp_path)]
+def tried(script: str, folder: Path) -> dict[str, Any]:
+    """Run a trial beside this file in a process of its own."""
+    command = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode == _NOT_STARTED:
         # Ray's processes have fixed times to start in, which a busy machine can exceed.
         pytest.skip(done.stderr.splitlines()[-1])
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.distributed
+def test_when_a_node_is_lost_its_training_is_tried_on_another_and_the_rest_goes_on(tmp_path):
+    found = tried("ray_node_trial.py", tmp_path)
+    (retry,) = [text for text in found["said"] if text.startswith("retry")]
+    assert "the Ray task was lost" in retry
+    assert set(found["states"]) == {"finished"} and found["attempts"] == [1, 1, 1, 2]
+
+
+@pytest.mark.distributed
+def test_tasks_train_die_and_are_tried_again_and_nothing_listens_outside(tmp_path):
+    found = tried("ray_trial.py", tmp_path)
     (retry,) = [text for text in found["said"] if text.startswith("retry")]
     assert "the Ray task was lost: WorkerCrashedError" in retry
     assert found["states"] == ["finished"] * 3 and found["attempts"] == [1, 2, 1]

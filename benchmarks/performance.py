@@ -59,6 +59,7 @@ def measured(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
             case.say()
         entry = {"cases": [vars(case) for case in result], "batch_size": BATCH}
     return entry | {
+        "date": time.strftime("%Y-%m-%d"),
         "device": arguments.device,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",

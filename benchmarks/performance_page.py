@@ -26,7 +26,9 @@ def page(record: dict[str, Any]) -> str:
     """Return docs/results/performance.md, of the parts that were measured."""
     comparisons = [entry for entry in record.values() if "cases" in entry]
     parts = ["# How fast fairkd trains", *_where(list(record.values())), *_how(comparisons)]
-    parts += [_cases([case for entry in comparisons for case in entry["cases"]])]
+    for date in sorted({entry["date"] for entry in comparisons}, reverse=True):
+        cases = [case for entry in comparisons if entry["date"] == date for case in entry["cases"]]
+        parts += [f"Measured on {date}:", _cases(cases)]
     parts += _missed(record)
     checks = {
         "profile": ("## What the profile shows", _profile),
@@ -35,7 +37,8 @@ def page(record: dict[str, Any]) -> str:
         "accuracy": ("## The same accuracy", _accuracy),
     }
     for name, (title, text) in checks.items():
-        parts += [title, text(record[name]["result"])] if name in record else []
+        if name in record:
+            parts += [title, text(record[name]["result"]), f"Measured on {record[name]['date']}."]
     return "\n\n".join(parts) + "\n"
 
 

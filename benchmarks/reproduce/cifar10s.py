@@ -70,13 +70,13 @@ ADVERSARIES = {
 }
 MODELS = (
     Model("teacher"),
-    Model(FAIR_TEACHER, _FAIR),
     Model("student alone", _ALONE, "teacher"),
     Model("KD", _KD, "teacher"),
     Model(f"student alone, {DI}", _ALONE | {"mitigation": "domain_independent"}, "teacher"),
     *(Model(name, changes, "teacher") for name, changes in ADVERSARIES.items()),
     Model("KD + resampling", _KD | {"mitigation": "resampling"}, "teacher"),
     Model("MFD", {"distiller": "mfd", "mitigation": "none"}, "teacher"),
+    Model(FAIR_TEACHER, _FAIR),
     Model(f"{DI} teacher → KD", _KD | _FAIR, FAIR_TEACHER),
     Model(f"{DI} teacher → KD + resampling", _KD | _FAIR | {"mitigation": "resampling"}, FAIR_TEACHER),
     Model(f"{DI} teacher → KD + projection, weight 1", _FAIR | _adversary("projection", 1.0), FAIR_TEACHER),

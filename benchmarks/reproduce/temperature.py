@@ -75,7 +75,9 @@ def page(study: Study) -> str:
     )
     parts = ["# Does a higher temperature make students fairer?", wrapped(how), wrapped(where)]
     for setting in study.settings:
-        parts += [f"## {setting}", _sentences(table, setting), _table(table, setting)]
+        done = (table["setting"] == setting).any()
+        parts += [f"## {setting}", _sentences(table, setting) if done else "Not run yet."]
+        parts += [_table(table, setting)] if done else []
     return "\n\n".join([*parts, "## Published, CelebA", _published(table)]) + "\n"
 
 
@@ -91,8 +93,6 @@ def _table(table: pd.DataFrame, setting: str) -> str:
 
 def _sentences(table: pd.DataFrame, setting: str) -> str:
     known = [name for name in STUDENTS if len(values(table, name, "accuracy", setting=setting))]
-    if not known:
-        return "Not run."
     lines = []
     for metric, title, best in (
         ("accuracy", "accuracy", max),
@@ -111,7 +111,16 @@ def _sentences(table: pd.DataFrame, setting: str) -> str:
             for metric, title in (("accuracy", "accuracy"), ("recall_gap", "mean recall gap"))
         ]
         lines.append(f"{name} less {'KD, T = 1'}: {'; '.join(differences)}.")
-    return "\n".join(wrapped(line, "- ") for line in [*lines, _beyond_ten(table, setting)])
+    lines += [_beyond_ten(table, setting), _order(table, setting)]
+    return "\n".join(wrapped(line, "- ") for line in lines)
+
+
+def _order(table: pd.DataFrame, setting: str) -> str:
+    """Say whether the published models have the published order here."""
+    means = {name: values(table, name, SENSITIVITY, setting=setting).mean() for name in PUBLISHED}
+    own, published = (sorted(PUBLISHED, key=lambda name: one[name]) for one in (means, PUBLISHED))
+    verdict = "the published order" if own == published else f"published: {', '.join(published)}"
+    return f"From the least to the most sensitive, by the means: {', '.join(own)} ({verdict})."
 
 
 def _beyond_ten(table: pd.DataFrame, setting: str) -> str:

@@ -119,8 +119,8 @@ def _order(table: pd.DataFrame, setting: str) -> str:
     """Say whether the published models have the published order here."""
     means = {name: values(table, name, SENSITIVITY, setting=setting).mean() for name in PUBLISHED}
     own, published = (sorted(PUBLISHED, key=lambda name: one[name]) for one in (means, PUBLISHED))
-    verdict = "the published order" if own == published else f"published: {', '.join(published)}"
-    return f"From the least to the most sensitive, by the means: {', '.join(own)} ({verdict})."
+    verdict = "the published order" if own == published else f"published: {'; '.join(published)}"
+    return f"From the least to the most sensitive, by the means: {'; '.join(own)} ({verdict})."
 
 
 def _beyond_ten(table: pd.DataFrame, setting: str) -> str:

@@ -162,7 +162,8 @@ def _scheduling(overheads: dict[str, Any]) -> Iterable[str]:
     yield _wrapped(
         "Measured: the sweep's own process, processor seconds, with trainings that end at once. Running "
         "includes the live "
-        "table and a record on disk for each; resuming reads the records of a finished sweep."
+        "table and a record on disk for each; resuming reads the records of a finished sweep. "
+        "The first plan includes what is imported on first use."
     )
     yield _table(
         [

@@ -145,8 +145,6 @@ def makespans(seconds: dict[str, float], spread: float, workers: Sequence[int]) 
 def overheads(sizes: Sequence[int]) -> list[dict[str, float]]:
     """Return what a sweep costs beside its trainings, seconds of this process, by the number of trials."""
     rows = []
-    # What is imported on first use is no part of it.
-    planned(1, 1)
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:
             rows.append({"trials": size} | _overheads(size, Path(name)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -12,6 +13,7 @@ from typing import Any
 VERSIONED_PACKAGES = ("fairkd", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 
 
+@functools.cache
 def version_of(package: str) -> str | None:
     """Return the installed version of ``package``, or ``None`` when it is not installed."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -113,13 +114,19 @@ def _rows(path: Path) -> Iterable[dict[str, Any]]:
         for role in ROLES:
             row = {**common, "model": role}
             for metric, one in models[role].items():
-                row |= {metric: one["value"], f"{metric}_low": one["low"], f"{metric}_high": one["high"]}
+                value, low, high = _columns(metric)
+                row[value], row[low], row[high] = one["value"], one["low"], one["high"]
             row |= {f"validation_{metric}": value for metric, value in validation.get(role, {}).items()}
             rows.append({**row, **costs.get(role, {}), "latency_ms": latency.get(role, np.nan)})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Somebody else's file, a run of another version, or one that is being written: not to be compared.
         return []
     return rows
+
+
+@functools.cache
+def _columns(metric: str) -> tuple[str, str, str]:
+    return metric, f"{metric}_low", f"{metric}_high"
 
 
 def _validation(folder: Path) -> dict[str, dict[str, float]]:
@@ -136,8 +143,11 @@ def _validation(folder: Path) -> dict[str, dict[str, float]]:
 def _latency(folder: Path) -> dict[str, float]:
     try:
         with (folder / "efficiency.csv").open(encoding="utf-8", newline="") as file:
-            return {row["model"]: float(row["latency_ms"]) for row in csv.DictReader(file)}
-    except (OSError, ValueError, KeyError, TypeError):
+            lines = csv.reader(file)
+            head = next(lines)
+            model, latency = head.index("model"), head.index("latency_ms")
+            return {line[model]: float(line[latency]) for line in lines if line}
+    except (OSError, ValueError, IndexError, StopIteration, csv.Error):
         return {}
 
 

@@ -41,6 +41,16 @@ def test_folders_that_hold_something_else_are_left_out(tmp_path, content):
     assert set(list_runs(tmp_path)["run"]) == {"default"}
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["", "model\nteacher\n", "model,latency_ms\nteacher\n", "model,latency_ms\nteacher," + "9" * 200_000],
+)
+def test_costs_that_cannot_be_read_are_unknown(tmp_path, content):
+    written(tmp_path)
+    (tmp_path / "default" / "efficiency.csv").write_text(content)
+    assert list_runs(tmp_path)["latency_ms"].isna().all()
+
+
 def test_without_runs_the_table_is_empty(tmp_path):
     assert list_runs(tmp_path / "nowhere").empty
 

@@ -12,6 +12,7 @@ import torch
 from method_cases import ADVERSARIES
 from sklearn.metrics import accuracy_score, recall_score
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from training_cases import equal_states, make_mitigation, make_network, make_trainer
 
 from fairkd.data.splits import Splits
@@ -66,6 +67,34 @@ def test_two_steps_give_the_stored_losses(tiny_splits, mitigation, optimizer, ra
     history = trainer.fit()
     assert losses == pytest.approx(STORED[mitigation, optimizer, rate], rel=1e-4)
     assert history["train_loss"].item() == pytest.approx(np.mean(losses))
+
+
+# Cost of a step
+
+
+class Unwaiting(TorchDispatchMode):
+    """Refuses what brings a tensor's values to Python, for which the host waits until a GPU has computed them."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        waiting = torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default
+        assert func not in waiting, f"{func} waits"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("mitigation", ["none", *ADVERSARIES])
+def test_no_step_waits_for_the_device_nor_runs_the_network_twice(tiny_splits, mitigation, monkeypatch):
+    # On the CPU alone, torch's own looks whether the labels are in range.
+    monkeypatch.setattr(nn.functional, "one_hot", lambda x, n: (x[:, None] == torch.arange(n)).long())
+    trainer = make_trainer(tiny_splits, mitigation=mitigation)
+    calls = []
+    trainer.network.register_forward_hook(lambda *_: calls.append(1))
+    batches = list(trainer.stream.epoch(0))
+    for batch in batches:
+        with Unwaiting():
+            trainer._backward(batch, 0.5)
+        # An optimiser reads its step count, which it keeps on the CPU.
+        trainer._update()
+    assert len(calls) == len(batches) == 2
 
 
 # Learning rate

@@ -34,6 +34,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Help in rich's frames takes twice as long to appear: they need rich's Markdown.
+    rich_markup_mode=None,
 )
 _out = Console()
 
@@ -67,7 +69,7 @@ def _fairkd(
     pass
 
 
-@app.command()
+@app.command(short_help="Run the notebooks and write the report.")
 def run(
     parameters: Annotated[
         list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
@@ -103,7 +105,7 @@ def run(
         _print(f"report: {result.report}")
 
 
-@app.command()
+@app.command(short_help="Compare distillers and mitigations over seeds.")
 def compare(
     distillers: Annotated[
         str | None,
@@ -151,11 +153,11 @@ def compare(
         _print(f"report: {result.report}")
 
 
-app.command()(sweep)
-app.command()(train)
+app.command(short_help="Train many settings, choose on validation data.")(sweep)
+app.command(short_help="Train models alone, on many devices.")(train)
 
 
-@app.command()
+@app.command(short_help="Write, and audit, a file for deployment.")
 def export(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its folder.")],
     format_name: Annotated[
@@ -181,7 +183,7 @@ def export(
     _print(f"card: {made.card_path}")
 
 
-@app.command()
+@app.command(short_help="Write report.html again, or of predictions.")
 def report(
     run_name: Annotated[str | None, typer.Argument(metavar="RUN", help="A run's name or folder.")] = None,
     output_dir: Annotated[str, typer.Option(help="Where runs are.")] = "outputs",
@@ -214,7 +216,7 @@ def datasets() -> None:
     _out.print(table)
 
 
-@app.command()
+@app.command(short_help="Say what is installed, and what is missing.")
 def doctor() -> None:
     """Say which versions and devices are there, and what optional parts are missing."""
     from fairkd.doctor import run_checks

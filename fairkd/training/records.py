@@ -56,5 +56,5 @@ def _finite_weights(modules: Iterable[nn.Module]) -> bool:
 
 def _stop(what: str, terms: dict[str, Tensor], record: int) -> TrainingError:
     shown = ", ".join(f"{name}={column[record].item():.3g}" for name, column in terms.items())
-    adversary = ", adversary_learning_rate" if "adversary_loss" in terms else ""
-    return TrainingError(f"{what} ({shown}); lower learning_rate{adversary} or adversary_weight")
+    adversary = ", adversary_learning_rate or adversary_weight" if "adversary_loss" in terms else ""
+    return TrainingError(f"{what} ({shown}); lower learning_rate{adversary}")

@@ -226,7 +226,7 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_terms(tiny_splits, tmp_p
     expected = rf"^student fair: the loss is not finite at epoch 2, step 2 \(loss={value:.3g}, task_loss=\d"
     with pytest.raises(TrainingError, match=expected) as caught:
         trainer.fit()
-    assert "lower learning_rate or adversary_weight" in str(caught.value)
+    assert str(caught.value).endswith("; lower learning_rate")
     assert "\n" not in str(caught.value)
     resumed = make_trainer(tiny_splits, step=plain, epochs=3, folder=tmp_path)
     assert resumed.checkpoint.load() == 1, "the finished epoch is kept, the broken one is not"

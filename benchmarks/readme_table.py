@@ -2,8 +2,8 @@
 
     python benchmarks/readme_table.py [--measure]
 
-Reads docs/results/default_run.json and the studies' files; ``--measure`` times the networks first, on an idle machine, and
-notes them in docs/results/costs.json. Which rows are shown is decided here by what they are, not by how well they do.
+Reads docs/results/default_run.json and the files of the studies; ``--measure`` times the networks first, on an idle
+machine, into docs/results/costs.json. Which rows are shown is decided by what they are, not by how well they do.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ REASONS = {
         "What is left is memory traffic: an image is gathered, padded, cropped and mirrored in passes of its own."
     ),
     "student": (
-        "Besides the network, the step augments, normalises and computes the teacher's loss, which the bare loop does "
-        "not; in bfloat16 that is a larger share of a shorter step."
+        "Besides the network, the step augments, normalises and computes the teacher's loss, which the bare "
+        "loop does not; in bfloat16 that is a larger share of a shorter step."
     ),
     "cold": (
         "In a cold epoch both run the same two networks with the same kernels, and the networks are nearly all of it "
@@ -65,18 +65,22 @@ def _how(comparisons: list[dict[str, Any]]) -> list[str]:
     size = comparisons[0]["batch_size"]
     return [
         _wrapped(
-            f"Made by `benchmarks/performance.py`. Batches of {size}; rounds after one to warm up, in each the peer "
-            "and fairkd in turn, in one process. The ratio is the peer's seconds over fairkd's in the same round, "
-            "median (minimum to maximum). Peers have the fastest number of loader workers, fused AdamW and "
-            "channels-last networks; benchmarks/peers.py shows their code. Where both compute in bfloat16, "
-            "torchdistill's forward pass runs under torch's autocast."
+            f"Made by `benchmarks/performance.py`. Batches of {size}; rounds after one to warm up, in each the "
+            "peer and fairkd in turn, in one process. The ratio is the peer's seconds over fairkd's in the "
+            "same round, median (minimum to maximum). Peers have the fastest number of loader workers, fused "
+            "AdamW and channels-last networks; benchmarks/peers.py shows their code. By itself torchdistill "
+            "computes in float32: its way to mixed precision asks Accelerate for `use_fp16`, which Accelerate "
+            "no longer has. Where both compute in bfloat16, its forward pass is run under torch's autocast "
+            "here. Before the data pipeline is timed, a network is trained for a moment, so that memory is in "
+            "the state in which a training finds it."
         )
     ]
 
 
 def _cases(cases: list[dict[str, Any]]) -> str:
     lines = [
-        "| what | compared with | number format | times as fast | goal | rounds | images/s, peer | images/s, fairkd |",
+        "| what | compared with | number format | times as fast | goal | rounds | images/s, peer | images/s, "
+        "fairkd |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for case in cases:
@@ -181,9 +185,9 @@ def _growth(rows: list[dict[str, float]]) -> str:
         for row in rows
     ]
     what = (
-        "One epoch of KD, test_resnet to test_resnet, random images of 32 pixels, each size in a process of its own. "
-        "Processor seconds of all threads, which other work on the machine hardly changes. Peak memory is that of the "
-        "whole process, libraries included."
+        "One epoch of KD, test_resnet to test_resnet, random images of 32 pixels, each size in a process of "
+        "its own. Processor seconds of all threads, which other work on the machine hardly changes. Peak "
+        "memory is that of the whole process, libraries included."
     )
     return _wrapped(what) + "\n\n" + "\n".join(lines)
 
@@ -198,9 +202,9 @@ def _accuracy(accuracies: dict[str, list[float]]) -> str:
     spread = max(statistics.stdev(values) for values in accuracies.values())
     relation = "within" if abs(difference) <= 2 * spread else "beyond"
     what = (
-        "KD of the default teacher into the default student on colored-digits, the same epochs, learning-rate schedule "
-        f"and initial weights; batch order and augmentation differ. The means differ by {difference:+.3f}, {relation} "
-        f"two standard deviations of the seeds ({spread:.3f})."
+        "KD of the default teacher into the default student on colored-digits, the same epochs, learning-rate "
+        "schedule and initial weights; batch order and augmentation differ. The means differ by "
+        f"{difference:+.3f}, {relation} two standard deviations of the seeds ({spread:.3f})."
     )
     return _wrapped(what) + "\n\n" + "\n".join(lines)
 

@@ -113,7 +113,8 @@ def table(noted: dict[str, dict[str, Any]]) -> str:
     ]
     before = ""
     for data, model, accuracy, gap, (network, size) in rows():
-        if accuracy.empty:
+        # A single seed has no spread: it waits for more.
+        if len(accuracy) < 2:
             continue
         cost = noted[f"{network} at {size}"]
         cells = [data if data != before else "", model, str(len(accuracy)), _spread(accuracy), _spread(gap)]
@@ -124,7 +125,7 @@ def table(noted: dict[str, dict[str, Any]]) -> str:
 
 
 def _spread(found: pd.Series) -> str:
-    return f"{found.mean():.3f}" + (f" ± {found.std(ddof=1):.3f}" if len(found) > 1 else "")
+    return f"{found.mean():.3f} ± {found.std(ddof=1):.3f}"
 
 
 def main() -> None:

@@ -15,11 +15,13 @@ from typing import Any
 import pandas as pd
 from study import Model, Study, machine, main
 from tables import (
+    has_run,
     hours,
     mean_and_spread,
     relation,
     rows_table,
     say_difference,
+    say_missing,
     values,
     wrapped,
 )
@@ -127,11 +129,11 @@ def page(study: Study) -> str:
         if (table["setting"] == one).any():
             parts += [f"## {one.capitalize() if one == SMALL else one}", _deviations(study, one)]
             parts += ["\n".join(wrapped(line, "- ") for line in answers(table, one))]
-            parts += [rows_table(table, names, METRICS, setting=one)]
+            parts += [rows_table(table, names, METRICS, setting=one), say_missing(table, names, setting=one)]
         else:
             reason = "not run yet" if one == SMALL else "not run, since no GPU was there"
             parts += [f"## {one}", f"These networks were {reason}."]
-    return "\n\n".join([*parts, "## Published", _published()]) + "\n"
+    return "\n\n".join(filter(None, [*parts, "## Published", _published()])) + "\n"
 
 
 def _deviations(study: Study, one: str) -> str:
@@ -154,12 +156,16 @@ def answers(table: pd.DataFrame, one: str) -> list[str]:
         "accuracy": "accuracy",
     }
     for base in ("teacher", "student alone"):
+        if not has_run(table, "KD", base, setting=one):
+            continue
         parts = [
             say_difference(table, "KD", base, metric, title, setting=one) for metric, title in titles.items()
         ]
         said.append(f"Does KD inflate the bias? KD less {base}: {'; '.join(parts)}.")
     for model in ADVERSARIES:
         for base in ("KD", "student alone"):
+            if not has_run(table, model, base, setting=one):
+                continue
             parts = [
                 say_difference(table, model, base, metric, titles[metric], setting=one)
                 for metric in ("accuracy", "bias_amplification")

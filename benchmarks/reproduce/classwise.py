@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 from study import Model, Study, machine, main
-from tables import hours, relation, rows_table, say_difference, values, wrapped
+from tables import has_run, hours, relation, rows_table, say_difference, values, wrapped
 
 import fairkd
 from fairkd.data.splits import Splits
@@ -135,6 +135,8 @@ def _deviations(study: Study, one: str) -> str:
 def _answers(table: pd.DataFrame, one: str) -> list[str]:
     said = []
     for model in (model.name for model in MODELS[2:]):
+        if not has_run(table, model, "student alone", setting=one):
+            continue
         parts = [
             say_difference(table, model, "student alone", metric, title, setting=one)
             for metric, title in (("accuracy", "accuracy"), ("class_recall_ratio", "class recall ratio"))

@@ -92,7 +92,7 @@ def signed(share: float) -> str:
 def rows_table(
     table: pd.DataFrame, models: Sequence[str], metrics: Mapping[str, str], *, setting: str
 ) -> str:
-    """Return a Markdown table: a row a model, a column a metric of the test split in percent."""
+    """Return a Markdown table of what has run: a row a model, a column a metric of the test split in percent."""
     lines = [
         f"| model | seeds | {' | '.join(metrics.values())} | parameters | training (s) |",
         f"|---|---|{'---|' * len(metrics)}---|---|",
@@ -101,13 +101,23 @@ def rows_table(
         cells = [mean_and_spread(values(table, model, metric, setting=setting)) for metric in metrics]
         seconds = values(table, model, "seconds", "", setting=setting)
         if seconds.empty:
-            lines.append(f"| {model} | 0 | {'not run | ' * len(metrics)} | |")
             continue
         count = values(table, model, "param_count", "", setting=setting).iloc[0]
         lines.append(
             f"| {model} | {len(seconds)} | {' | '.join(cells)} | {count:,.0f} | {seconds.mean():,.0f} |"
         )
     return "\n".join(lines)
+
+
+def has_run(table: pd.DataFrame, model: str, base: str, *, setting: str) -> bool:
+    """Return whether a model has been compared with a base."""
+    return not rows(table, model, "accuracy", setting=setting, base=base).empty
+
+
+def say_missing(table: pd.DataFrame, models: Sequence[str], *, setting: str) -> str:
+    """Name the models that have not run yet; nothing where all have."""
+    missing = [model for model in models if values(table, model, "seconds", "", setting=setting).empty]
+    return wrapped(f"Not run yet: {'; '.join(missing)}.") if missing else ""
 
 
 def hours(table: pd.DataFrame) -> str:

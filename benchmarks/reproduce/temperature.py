@@ -83,10 +83,13 @@ def page(study: Study) -> str:
 
 def _table(table: pd.DataFrame, setting: str) -> str:
     """Return the metrics in percent and the sensitivity in thousandths."""
-    lines = rows_table(table, [model.name for model in MODELS], METRICS, setting=setting).splitlines()
+    names = [model.name for model in MODELS]
+    lines = rows_table(table, names, METRICS, setting=setting).splitlines()
     cells = ["prediction sensitivity, 1/1000", "---"]
-    for model in MODELS:
-        found = values(table, model.name, SENSITIVITY, setting=setting)
+    for name in names:
+        found = values(table, name, SENSITIVITY, setting=setting)
+        if found.empty:
+            continue
         cells.append(mean_and_spread(10 * found, 2))
     return "\n".join(f"{line} {cell} |" for line, cell in zip(lines, cells, strict=True))
 

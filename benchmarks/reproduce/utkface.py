@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 from study import Model, Study, machine, main
-from tables import hours, rows_table, say_difference, values, wrapped
+from tables import has_run, hours, rows_table, say_difference, say_missing, values, wrapped
 
 import fairkd
 
@@ -103,10 +103,11 @@ def page(study: Study) -> str:
         parts += [f"## {one.capitalize()}", _deviations(study, one)]
         if (table["setting"] == one).any():
             parts += ["\n".join(wrapped(line, "- ") for line in _answers(table, one))]
-            parts += [rows_table(table, [model.name for model in MODELS], METRICS, setting=one)]
+            names = [model.name for model in MODELS]
+            parts += [rows_table(table, names, METRICS, setting=one), say_missing(table, names, setting=one)]
         else:
-            parts += ["Not run."]
-    return "\n\n".join([*parts, "## Published", wrapped(PUBLISHED), wrapped(LIMITS)]) + "\n"
+            parts += ["Not run yet."]
+    return "\n\n".join(filter(None, [*parts, "## Published", wrapped(PUBLISHED), wrapped(LIMITS)])) + "\n"
 
 
 def _deviations(study: Study, one: str) -> str:
@@ -122,9 +123,13 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
     titles = {"recall_gap": "mean recall gap", "accuracy": "accuracy"}
     said = []
     for base in ("teacher", "student alone"):
+        if not has_run(table, "KD", base, setting=one):
+            continue
         parts = [say_difference(table, "KD", base, m, title, setting=one) for m, title in titles.items()]
         said.append(f"KD less {base}: {'; '.join(parts)}. {_relative(table, 'KD', base, one)}")
     for model in (model.name for model in MODELS[3:]):
+        if not has_run(table, model, "KD", setting=one):
+            continue
         parts = [say_difference(table, model, "KD", m, title, setting=one) for m, title in titles.items()]
         said.append(f"{model}, less KD: {'; '.join(parts)}. {_relative(table, model, 'KD', one)}")
     return said

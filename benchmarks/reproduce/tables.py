@@ -53,11 +53,6 @@ def seed_interval(differences: pd.Series) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def difference(table: pd.DataFrame, model: str, base: str, metric: str, *, setting: str) -> pd.Series:
-    """Return a model's differences to a base by seed, on the same test images."""
-    return values(table, model, metric, setting=setting, base=base)
-
-
 def say_difference(
     table: pd.DataFrame, model: str, base: str, metric: str, title: str, *, setting: str
 ) -> str:

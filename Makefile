@@ -9,12 +9,13 @@ BIN    := $(VENV)/bin
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-# uv installs the whole set in under a minute; where it cannot be had, pip does the same, slower.
+# uv installs the whole set in a minute; where it cannot be had, pip does the same, slower. Compiled here, so that the
+# first notebook does not wait for it.
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be had: using pip"
 	@if [ -x $(BIN)/uv ]; then \
-	  $(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --editable '.[$*]'; \
+	  $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --constraints constraints.txt --editable '.[$*]'; \
 	else \
 	  $(BIN)/python -m pip install --constraint constraints.txt --editable '.[$*]'; \
 	fi

@@ -71,8 +71,7 @@ def _how(comparisons: list[dict[str, Any]]) -> list[str]:
             "AdamW and channels-last networks; benchmarks/peers.py shows their code. By itself torchdistill "
             "computes in float32: its way to mixed precision asks Accelerate for `use_fp16`, which Accelerate "
             "no longer has. Where both compute in bfloat16, its forward pass is run under torch's autocast "
-            "here. Before the data pipeline is timed, a network is trained for a moment, so that memory is in "
-            "the state in which a training finds it."
+            "here."
         )
     ]
 

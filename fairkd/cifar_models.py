@@ -1,8 +1,8 @@
 """Networks for images of about 32 pixels, registered with timm.
 
 ResNets of depth 6n + 2 with 16, 32 and 64 channels (He et al. 2016, https://arxiv.org/abs/1512.03385, section
-4.2), the wide residual network WRN-16-2 (Zagoruyko & Komodakis 2016, https://arxiv.org/abs/1605.07146), and narrow
-forms of the network of airbench (Jordan 2024, https://arxiv.org/abs/2404.00498), which learn the most in a given
+4.2), the wide residual network WRN-16-2 (Zagoruyko & Komodakis 2016, https://arxiv.org/abs/1605.07146), and the
+network of airbench (Jordan 2024, https://arxiv.org/abs/2404.00498) in three widths, which learn the most in a given
 time on a CPU. They follow timm's conventions, so ``timm.create_model("resnet20_cifar", num_classes=10)`` works once
 fairkd's models are imported. No pretrained weights exist for them.
 """
@@ -21,6 +21,7 @@ from torch import nn
 __all__ = [
     "AirbenchNet",
     "CifarNet",
+    "airbench94_cifar",
     "airbench_cifar",
     "airbench_small_cifar",
     "resnet8_cifar",
@@ -204,6 +205,12 @@ def resnet56_cifar(pretrained: bool = False, **options: Any) -> CifarNet:
 def wrn16_2_cifar(pretrained: bool = False, **options: Any) -> CifarNet:
     """WRN-16-2 for 32-pixel images, 0.69 M parameters."""
     return _create(2, (32, 64, 128), PreActivationBlock, pretrained, options)
+
+
+@register_model
+def airbench94_cifar(pretrained: bool = False, **options: Any) -> AirbenchNet:
+    """As wide as airbench94's network, for 32-pixel images, 1.97 M parameters."""
+    return AirbenchNet(24, (64, 256, 256), **_known(pretrained, options))
 
 
 @register_model

@@ -118,7 +118,8 @@ def create_model(
 
     Args:
         name: any name of ``timm.list_models()``, or of :mod:`fairkd.cifar_models`: ``resnet8_cifar``,
-            ``resnet20_cifar``, ``resnet56_cifar``, ``wrn16_2_cifar``, ``airbench_cifar``, ``airbench_small_cifar``.
+            ``resnet20_cifar``, ``resnet56_cifar``, ``wrn16_2_cifar``, ``airbench94_cifar``, ``airbench_cifar``,
+            ``airbench_small_cifar``.
         num_classes: number of classes, at least 2.
         image_size: height and width of the images in pixels; decides how the stem is adapted.
         pretrained: start from timm's pretrained weights (needs the network once).

@@ -16,6 +16,7 @@ from fairkd.evaluation import compare, missing_groups, summarize
 from fairkd.narrative import conclude
 from fairkd.predictions import Predictions
 from fairkd.recipes import TrainedModel
+from fairkd.runs import list_runs
 from fairkd.store import write_atomic, write_csv, write_json
 from fairkd.tables import overall
 
@@ -100,6 +101,7 @@ def efficiency(models: Mapping[str, TrainedModel], splits: Splits) -> pd.DataFra
 def save_results(experiment: Experiment, models: Mapping[str, TrainedModel], costs: pd.DataFrame) -> Path:
     """Write the run's tables into its folder and return ``metrics.json``'s path.
 
+    The index of all runs is brought up to date as well, so that whoever compares thousands of them has them read.
     ``metrics.json`` holds no times, so that the same experiment writes the same bytes; times are in
     ``efficiency.csv``.
 
@@ -119,4 +121,5 @@ def save_results(experiment: Experiment, models: Mapping[str, TrainedModel], cos
     summary["findings"] = run_findings(predictions, experiment)
     summary["experiment"] = experiment.model_dump(exclude={"output_dir", "run_name", "device"})
     write_json(folder / "metrics.json", summary)
+    list_runs(experiment.output_path)
     return folder / "metrics.json"

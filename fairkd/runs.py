@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
+import io
+import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,16 +16,24 @@ import numpy as np
 import pandas as pd
 from pydantic_core import from_json
 
-from fairkd.comparison.summary import not_beaten
 from fairkd.config import Experiment
-from fairkd.errors import ParameterError
+from fairkd.errors import ArtifactError, ParameterError
 from fairkd.metrics import METRICS
+from fairkd.pareto import not_beaten
+from fairkd.progress import DELAY, ProgressBar
 from fairkd.recipes import ROLES
+from fairkd.store import digest, file_digest, read_sealed, write_sealed
 
 #: Metrics of which less is better: what can stand against the accuracy.
 DISPARITIES = tuple(name for name, one in METRICS.items() if one.better == "lower")
 COSTS = ("param_count", "macs", "weights_mb", "latency_ms")
+#: In the output folder: what was read of the runs, so that thousands need not be read again.
+INDEX = ".runs.index"
 _KEYS = ("run", "setting", "seed", "dataset", "model")
+#: A column of the index: the state of the run's files that were read.
+_STAMP = "stamp"
+#: A file that has changed within this time may change again without its time of change telling so.
+_SETTLED_NS = 2_000_000_000
 #: As JSON has them.
 _DEFAULTS = {
     name: list(default) if isinstance(default := Experiment.default(name), tuple) else default
@@ -32,14 +44,30 @@ _DEFAULTS = {
 def list_runs(output_dir: Path) -> pd.DataFrame:
     """Return a row a model of every run folder that has a ``metrics.json``; folders that cannot be read are left out.
 
+    A run whose files are unchanged since an earlier call is taken from :data:`INDEX`.
+
     Returns:
         ``run`` (the folder's name), ``setting`` (the changed parameters without the seed), ``seed``, ``dataset``
         (name, skew and group), ``model`` (a role), a column a metric of the test split with ``<metric>_low`` and
         ``<metric>_high``, ``validation_<metric>`` where the run has it, ``param_count``, ``macs``, ``weights_mb``
         and ``latency_ms``. Empty where there is no run.
     """
-    records = [row for path in sorted(output_dir.glob("*/metrics.json")) for row in _rows(path)]
-    return pd.DataFrame(records) if records else pd.DataFrame(columns=list(_KEYS))
+    stamps = _stamps(output_dir)
+    known = _read_index(output_dir)
+    kept = known[known[_STAMP] == known["run"].map(stamps)]
+    names = sorted(stamps.keys() - set(kept["run"]))
+    with ProgressBar("reading runs", len(names), delay=DELAY) as bar:
+        records = []
+        for name in names:
+            records += [{**row, _STAMP: stamps[name]} for row in _rows(output_dir / name)]
+            bar.update()
+    parts = [part for part in (kept, pd.DataFrame(records)) if len(part)]
+    table = pd.concat(parts, ignore_index=True) if parts else kept
+    table = table.sort_values("run", kind="stable", ignore_index=True)
+    settled = table[table[_STAMP] != ""]
+    if len(settled) != len(kept) or len(kept) != len(known):
+        _write_index(output_dir, settled)
+    return table.drop(columns=_STAMP)
 
 
 def as_settings(runs: pd.DataFrame, disparity: str = "recall_gap") -> pd.DataFrame:
@@ -91,13 +119,46 @@ def choose(points: pd.DataFrame, tolerance: float) -> int | None:
     return int(near["validation_disparity"].idxmin())
 
 
-def _rows(path: Path) -> Iterable[dict[str, Any]]:
-    folder = path.parent
+def _stamps(output_dir: Path) -> dict[str, str]:
+    """Return the state of each run's files; empty where they have changed a moment ago."""
+    now, stamps = time.time_ns(), {}
+    with contextlib.suppress(OSError), os.scandir(output_dir) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                # The folder's time tells of files that were renamed into it, as fairkd's are.
+                metrics, folder = Path(entry.path, "metrics.json").stat(), entry.stat()
+                changed = max(metrics.st_mtime_ns, folder.st_mtime_ns)
+                state = f"{_reader()} {metrics.st_mtime_ns} {metrics.st_size} {folder.st_mtime_ns}"
+                stamps[entry.name] = state if now - changed > _SETTLED_NS else ""
+    return stamps
+
+
+@functools.cache
+def _reader() -> str:
+    """Name what decides about the rows beside the files: this module and the defaults."""
+    return digest([file_digest(Path(__file__)), _DEFAULTS])
+
+
+def _read_index(output_dir: Path) -> pd.DataFrame:
+    with contextlib.suppress(ArtifactError, OSError, ValueError):
+        table = pd.read_parquet(io.BytesIO(read_sealed(output_dir / INDEX)))
+        if {*_KEYS, _STAMP} <= set(table):
+            return table
+    return pd.DataFrame(columns=[*_KEYS, _STAMP])
+
+
+def _write_index(output_dir: Path, table: pd.DataFrame) -> None:
+    """Without an index, as where nothing can be written, the runs are read again."""
+    with contextlib.suppress(ArtifactError):
+        write_sealed(output_dir / INDEX, table.to_parquet(index=False))
+
+
+def _rows(folder: Path) -> Iterable[dict[str, Any]]:
     try:
-        content = from_json(path.read_bytes())
+        content = from_json((folder / "metrics.json").read_bytes())
         experiment = content["experiment"]
         models, costs = content["models"], content.get("efficiency", {})
-        validation = _validation(folder)
+        validation, latency = _validation(folder), _latency(folder)
         changed = {
             name: value
             for name, value in experiment.items()
@@ -106,22 +167,26 @@ def _rows(path: Path) -> Iterable[dict[str, Any]]:
         common = {
             "run": folder.name,
             "setting": ", ".join(f"{name}={value}" for name, value in changed.items() if name != "seed"),
-            "seed": experiment["seed"],
+            "seed": int(experiment["seed"]),
             "dataset": _dataset(experiment),
         }
-        latency = _latency(folder)
         rows = []
         for role in ROLES:
             row = {**common, "model": role}
             for metric, one in models[role].items():
                 value, low, high = _columns(metric)
-                row[value], row[low], row[high] = one["value"], one["low"], one["high"]
-            row |= {f"validation_{metric}": value for metric, value in validation.get(role, {}).items()}
-            rows.append({**row, **costs.get(role, {}), "latency_ms": latency.get(role, np.nan)})
+                row[value], row[low], row[high] = (_number(one[part]) for part in ("value", "low", "high"))
+            row |= {name: _number(value) for name, value in costs.get(role, {}).items()}
+            rows.append({**row, **validation.get(role, {}), "latency_ms": latency.get(role, np.nan)})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Somebody else's file, a run of another version, or one that is being written: not to be compared.
         return []
     return rows
+
+
+def _number(value: Any) -> float:
+    """``null`` is how JSON holds NaN."""
+    return np.nan if value is None else float(value)
 
 
 @functools.cache
@@ -134,7 +199,8 @@ def _validation(folder: Path) -> dict[str, dict[str, float]]:
     try:
         students = from_json((folder / "students.json").read_bytes())
         return {
-            role: {row["metric"]: row["value"] for row in one["metrics"]} for role, one in students.items()
+            role: {f"validation_{row['metric']}": _number(row["value"]) for row in one["metrics"]}
+            for role, one in students.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

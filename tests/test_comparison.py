@@ -21,12 +21,12 @@ from fairkd.comparison import (
     seed_predictions,
     summarize_methods,
 )
-from fairkd.comparison.summary import not_beaten
 from fairkd.config import Experiment
 from fairkd.distillers import list_distillers
 from fairkd.errors import FairkdWarning, ParameterError
 from fairkd.evaluation import compare
 from fairkd.mitigation import list_mitigations
+from fairkd.pareto import not_beaten
 from fairkd.recipes import distill_student, train_teacher
 
 

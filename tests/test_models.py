@@ -80,7 +80,7 @@ def test_cifar_resnets_have_the_published_sizes(name, million):
 
 def test_airbench_s_network_has_its_published_size():
     # airbench94: 24 filters that whiten, then 64, 256 and 256 channels; its normalisations have no scale.
-    network = AirbenchNet(24, (64, 256, 256))
+    network = create_model("airbench94_cifar", 10).backbone
     scales = sum(m.weight.numel() for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
     counted = sum(p.numel() for p in network.parameters()) - scales - network.fc.bias.numel()
     assert counted / 1e6 == pytest.approx(1.97, abs=0.005)

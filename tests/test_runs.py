@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ import pandas as pd
 import pytest
 from run_folders import write_run
 
+from fairkd import runs
 from fairkd.config import Experiment
-from fairkd.errors import ParameterError
+from fairkd.errors import ArtifactError, ParameterError
 from fairkd.runs import as_settings, choose, list_runs
+from fairkd.store import write_sealed
 
 
 def written(folder: Path, **changes) -> Experiment:
@@ -49,6 +53,98 @@ def test_costs_that_cannot_be_read_are_unknown(tmp_path, content):
     written(tmp_path)
     (tmp_path / "default" / "efficiency.csv").write_text(content)
     assert list_runs(tmp_path)["latency_ms"].isna().all()
+
+
+def age(folder: Path, seconds: float = 60) -> None:
+    """Let a run's files be as old as those of a run that ended a while ago."""
+    for path in (folder / "metrics.json", folder):
+        then = path.stat().st_mtime - seconds
+        os.utime(path, (then, then))
+
+
+@pytest.fixture
+def read(monkeypatch) -> list[str]:
+    """The names of the runs whose files are read."""
+    names: list[str] = []
+    original = runs._rows
+    monkeypatch.setattr(runs, "_rows", lambda folder: (names.append(folder.name), original(folder))[1])
+    return names
+
+
+def test_an_unchanged_run_is_read_once(tmp_path, read):
+    for seed in (0, 1):
+        age(written(tmp_path, seed=seed).run_folder)
+    first = list_runs(tmp_path)
+    assert len(read) == 2
+    pd.testing.assert_frame_equal(list_runs(tmp_path), first)
+    assert len(read) == 2
+
+
+def test_a_changed_a_new_and_a_deleted_run_are_noticed(tmp_path, read):
+    kept, changed, deleted = (written(tmp_path, seed=seed) for seed in (0, 1, 2))
+    for one in (kept, changed, deleted):
+        age(one.run_folder)
+    list_runs(tmp_path)
+    read.clear()
+    written(tmp_path, seed=1, scores={"student_fair": (0.5, 0.5)})
+    new = written(tmp_path, seed=3)
+    shutil.rmtree(deleted.run_folder)
+    found = list_runs(tmp_path)
+    assert sorted(read) == sorted([changed.run, new.run])
+    assert found["seed"].unique().tolist() == [0, 1, 3]
+    row = found[(found["seed"] == 1) & (found["model"] == "student_fair")].iloc[0]
+    assert row["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("ago", [0, -3600], ids=["just now", "the clock was set back since"])
+def test_what_has_changed_just_now_is_read_again(tmp_path, read, ago):
+    # A second change within the resolution of the file system's clock would not be noticed.
+    age(written(tmp_path).run_folder, ago)
+    pd.testing.assert_frame_equal(list_runs(tmp_path), list_runs(tmp_path))
+    assert len(read) == 2
+
+
+def damage(index: Path) -> None:
+    content = bytearray(index.read_bytes())
+    content[len(content) // 2] ^= 1
+    index.write_bytes(content)
+
+
+def truncate(index: Path) -> None:
+    index.write_bytes(index.read_bytes()[:100])
+
+
+def replace(index: Path) -> None:
+    write_sealed(index, pd.DataFrame({"run": ["default"]}).to_parquet())
+
+
+@pytest.mark.parametrize("spoil", [damage, truncate, replace, Path.unlink])
+def test_an_index_that_is_not_one_is_made_again(tmp_path, read, spoil):
+    age(written(tmp_path).run_folder)
+    first = list_runs(tmp_path)
+    spoil(tmp_path / runs.INDEX)
+    pd.testing.assert_frame_equal(list_runs(tmp_path), first)
+    list_runs(tmp_path)
+    assert len(read) == 2
+
+
+def test_an_index_of_other_code_is_not_used(tmp_path, read, monkeypatch):
+    age(written(tmp_path).run_folder)
+    list_runs(tmp_path)
+    monkeypatch.setattr(runs, "_reader", lambda: "other")
+    list_runs(tmp_path)
+    assert len(read) == 2
+
+
+def test_where_nothing_can_be_written_the_runs_are_read_again(tmp_path, read, monkeypatch):
+    age(written(tmp_path).run_folder)
+
+    def refuse(*_):
+        raise ArtifactError("cannot write")
+
+    monkeypatch.setattr(runs, "write_sealed", refuse)
+    pd.testing.assert_frame_equal(list_runs(tmp_path), list_runs(tmp_path))
+    assert len(read) == 2
 
 
 def test_without_runs_the_table_is_empty(tmp_path):

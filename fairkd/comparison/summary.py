@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fairkd.pareto import not_beaten
+
 #: What the comparison reports of every model.
 METRICS = ("accuracy", "worst_group_accuracy", "recall_gap")
 METRIC_TITLES = {
@@ -76,16 +78,6 @@ def pareto_methods(summary: pd.DataFrame, *, by: str = "mean") -> set[str]:
     """
     wide = _students(summary, by)
     return set(wide.index[not_beaten(wide["accuracy"].to_numpy(), wide["recall_gap"].to_numpy())])
-
-
-def not_beaten(accuracy: np.ndarray, disparity: np.ndarray) -> np.ndarray:
-    """Return ``(n,)`` bool: no other point is at least as good in both and better in one. NaN is on no front."""
-    points = pd.DataFrame({"accuracy": accuracy, "disparity": disparity})
-    best = points.dropna().groupby("accuracy")["disparity"].min().sort_index(ascending=False)
-    above = best.cummin().shift(fill_value=np.inf)
-    own, more = points["accuracy"].map(best), points["accuracy"].map(above)
-    front: np.ndarray = ((points["disparity"] == own) & (points["disparity"] < more)).to_numpy()
-    return front
 
 
 def methods_table(summary: pd.DataFrame) -> pd.DataFrame:

@@ -176,10 +176,13 @@ class ParetoExplorer(Panel):
             if places.point_inds:
                 point.value = self.points.loc[trace.customdata[places.point_inds[0]], "model"]
 
-        def update(_: Any = None) -> None:
+        def update(_: Any) -> None:
             self.dataset, self.disparity = dataset.value, disparity.value
             self.size, self.tolerance = size.value, tolerance.value
             self._compute()
+            show()
+
+        def show() -> None:
             # New options choose the first of them.
             point.unobserve(look, names="value")
             point.options = [(model_label(name), name) for name in self.points["model"]]
@@ -191,7 +194,7 @@ class ParetoExplorer(Panel):
         for control in (dataset, disparity, size, tolerance):
             control.observe(update, names="value")
         point.observe(look, names="value")
-        update()
+        show()
         controls = [in_a_row(dataset, disparity), in_a_row(size, tolerance)]
         return w.VBox([*controls, message, figure, point, details, command])
 

@@ -107,7 +107,7 @@ def _missed(record: dict[str, Any]) -> list[str]:
             case for case in entry.get("cases", []) if case["goal"] != "–" and _ratio(case) < _goal(case)
         ]
         lines += [
-            f"- {case['name']}, {case['precision']}: {_ratio(case):.2f} instead of {case['goal']}."
+            f"- {case['name']}, {case['precision']}: {_ratio(case):.3g} instead of {case['goal']}."
             for case in missed
         ]
         if missed and part in REASONS:
@@ -185,8 +185,8 @@ def _growth(rows: list[dict[str, float]]) -> str:
     ]
     what = (
         "One epoch of KD, test_resnet to test_resnet, random images of 32 pixels, each size in a process of "
-        "its own. Processor seconds of all threads, which other work on the machine hardly changes. Peak "
-        "memory is that of the whole process, libraries included."
+        "its own. Processor seconds of all threads. Peak memory is that of the whole process, libraries "
+        "included."
     )
     return _wrapped(what) + "\n\n" + "\n".join(lines)
 

@@ -54,7 +54,8 @@ def list_runs(output_dir: Path) -> pd.DataFrame:
     """
     stamps = _stamps(output_dir)
     known = _read_index(output_dir)
-    kept = known[known[_STAMP] == known["run"].map(stamps)]
+    unchanged = [stamps.get(run) == stamp for run, stamp in zip(known["run"], known[_STAMP], strict=True)]
+    kept = known[np.array(unchanged, dtype=bool)]
     names = sorted(stamps.keys() - set(kept["run"]))
     with ProgressBar("reading runs", len(names), delay=DELAY) as bar:
         records = []
@@ -124,7 +125,9 @@ def _stamps(output_dir: Path) -> dict[str, str]:
     now, stamps = time.time_ns(), {}
     with contextlib.suppress(OSError), os.scandir(output_dir) as entries:
         for entry in entries:
-            with contextlib.suppress(OSError):
+            # No table can hold a name that is no Unicode.
+            with contextlib.suppress(OSError, UnicodeError):
+                entry.name.encode()
                 # The folder's time tells of files that were renamed into it, as fairkd's are.
                 metrics, folder = Path(entry.path, "metrics.json").stat(), entry.stat()
                 changed = max(metrics.st_mtime_ns, folder.st_mtime_ns)
@@ -167,7 +170,7 @@ def _rows(folder: Path) -> Iterable[dict[str, Any]]:
         common = {
             "run": folder.name,
             "setting": ", ".join(f"{name}={value}" for name, value in changed.items() if name != "seed"),
-            "seed": int(experiment["seed"]),
+            "seed": np.int64(experiment["seed"]),
             "dataset": _dataset(experiment),
         }
         rows = []
@@ -178,7 +181,7 @@ def _rows(folder: Path) -> Iterable[dict[str, Any]]:
                 row[value], row[low], row[high] = (_number(one[part]) for part in ("value", "low", "high"))
             row |= {name: _number(value) for name, value in costs.get(role, {}).items()}
             rows.append({**row, **validation.get(role, {}), "latency_ms": latency.get(role, np.nan)})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         # Somebody else's file, a run of another version, or one that is being written: not to be compared.
         return []
     return rows
@@ -202,7 +205,7 @@ def _validation(folder: Path) -> dict[str, dict[str, float]]:
             role: {f"validation_{row['metric']}": _number(row["value"]) for row in one["metrics"]}
             for role, one in students.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return {}
 
 

@@ -21,7 +21,7 @@ LEVELS = {
     0: {"config", "errors", "parameters", "progress", "reproducibility", "shown", "store"},
     1: {
         *("cifar_models", "data", "efficiency", "heads", "losses", "metrics", "mitigation", "models"),
-        *("frames", "predictions"),
+        *("frames", "pareto", "predictions"),
     },
     2: {"distillers", "inference", "soft_labels", "teachers", "training"},
     3: {
@@ -34,13 +34,14 @@ LEVELS = {
             "plots",
             "recipes",
             "results",
+            "runs",
             "tables",
         ),
         "tables_analysis",
     },
     4: {
         *("arguments", "comparison", "display", "doctor", "execute", "export", "pipeline", "report"),
-        *("interrupts", "run_state", "runs", "sweeps", "widgets"),
+        *("interrupts", "run_state", "sweeps", "widgets"),
     },
     5: {"__main__", "cli", "sweep_command", "train_command"},
 }

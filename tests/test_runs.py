@@ -136,6 +136,33 @@ def test_an_index_of_other_code_is_not_used(tmp_path, read, monkeypatch):
     assert len(read) == 2
 
 
+@pytest.mark.parametrize("number", ["1e999", "1" + 400 * "0"])
+@pytest.mark.parametrize("place", ['"seed": 0', '"value": 0.94', '"param_count": 1000'])
+def test_a_run_with_a_number_that_no_file_can_hold_does_not_spoil_the_index(tmp_path, read, number, place):
+    foreign = written(tmp_path, seed=0).run_folder
+    age(written(tmp_path, seed=1).run_folder)
+    text = (foreign / "metrics.json").read_text()
+    assert place in text
+    (foreign / "metrics.json").write_text(text.replace(place, f"{place.split(':')[0]}: {number}"))
+    age(foreign)
+    assert 1 in set(list_runs(tmp_path)["seed"])
+    read.clear()
+    list_runs(tmp_path)
+    assert "seed-1" not in " ".join(read) and len(read) <= 1
+
+
+def test_a_folder_whose_name_is_no_unicode_is_left_out(tmp_path):
+    folder = written(tmp_path, seed=1).run_folder
+    other = folder.with_name(os.fsdecode(b"caf\xe9"))
+    try:
+        shutil.copytree(folder, other)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    age(other)
+    age(folder)
+    assert set(list_runs(tmp_path)["run"]) == set(list_runs(tmp_path)["run"]) == {folder.name}
+
+
 def test_where_nothing_can_be_written_the_runs_are_read_again(tmp_path, read, monkeypatch):
     age(written(tmp_path).run_folder)
 

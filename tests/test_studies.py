@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +108,28 @@ def test_a_model_with_other_parameters_is_trained_again_and_takes_the_old_one_s_
     noted = json.loads(changed.file.read_text(encoding="utf-8"))
     assert [one["model"] for one in noted] == ["teacher", "KD", "alone"]
     assert set(small().read()["model"]) == {"teacher", "alone"}
+
+
+@pytest.mark.filterwarnings("ignore::fairkd.errors.FairkdWarning")
+def test_what_another_machine_noted_is_compared_by_its_numbers_without_training_it_again(
+    small, trained, tmp_path
+):
+    study = replace(small(), bases=("teacher", "alone"))
+    study.train(0, ["digits"], ["teacher", "alone"])
+    noted = study.read()
+    shutil.rmtree(tmp_path / "outputs")
+    trained.clear()
+    study.train(0, ["digits"])
+    # The teacher teaches; the student alone is only compared with.
+    assert [one.distiller for one in trained[1:]] == ["kd"]
+    table = study.read()
+    pd.testing.assert_frame_equal(table[table["model"] != "KD"].reset_index(drop=True), noted)
+    kd = table[(table["model"] == "KD") & (table["split"] == "test")].set_index(["base", "metric"])
+    assert kd.loc["teacher", "low"].notna().all()
+    assert kd.loc["alone", ["low", "high"]].isna().all(axis=None)
+    alone = noted[(noted["model"] == "alone") & (noted["split"] == "test") & (noted["base"] == "")]
+    expected = kd.loc["", "value"] - alone.set_index("metric")["value"]
+    pd.testing.assert_series_equal(kd.loc["alone", "value"], expected[kd.loc["alone"].index], atol=2e-6)
 
 
 def test_where_data_lie_is_no_part_of_a_model_s_identity():

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 from study import Model, Study, machine, main
-from tables import has_run, hours, relation, rows_table, say_difference, values, wrapped
+from tables import has_run, relation, rows_table, say_difference, training, values, wrapped
 
 import fairkd
 from fairkd.data.splits import Splits
@@ -68,9 +68,6 @@ def study(data: Path, output_dir: str) -> Study:
         data_root=str(data),
         mitigation="none",
         augmentation="crop+flip",
-        # Halves the time on this kind of processor; fixed, so that another one repeats the same computation.
-        precision="bfloat16",
-        teacher_outputs="bfloat16",
         output_dir=output_dir,
         teacher_cache_gb=20,
     )
@@ -102,7 +99,7 @@ def page(study: Study) -> str:
         "seed and by test image, with Student's 95 % interval over the seeds."
     )
     where = (
-        f"{machine()}, shared with other work; {hours(table)} hours of training. Made by `python "
+        f"{machine()}, shared with other work; {training(table)}. Made by `python "
         "benchmarks/reproduce/classwise.py`; the numbers are in classwise.json."
     )
     parts = [

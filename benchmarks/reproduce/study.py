@@ -25,14 +25,19 @@ from filelock import FileLock
 import fairkd
 from fairkd.data.splits import Splits
 from fairkd.errors import FairkdWarning
+from fairkd.models import create_model
 from fairkd.parameters import Scope
+from fairkd.recipes import resolve_device
 from fairkd.reproducibility import version_of
 from fairkd.store import digest, write_atomic
+from fairkd.training import fastest_precision
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 #: Of a trained model, and of each of its numbers.
-_MODEL = ("setting", "model", "seed", "parameters")
+_MODEL = ("setting", "model", "seed", "parameters", "precision")
+#: What tells models apart.
+_KEYS = ("setting", "model", "seed", "parameters")
 _NUMBER = ("split", "metric", "base", "value", "low", "high")
 #: Resamples of the test images behind an interval.
 REPLICATES = 1000
@@ -40,6 +45,8 @@ REPLICATES = 1000
 _TEACHER_SCOPES: tuple[Scope, ...] = ("data", "training", "teacher")
 _STUDENT_SCOPES: tuple[Scope, ...] = (*_TEACHER_SCOPES, "student", "distillation", "mitigation")
 _PLACES = ("data_root", "cache_dir", "seed")
+#: How it is computed, which is chosen by what is fast on the machine.
+_FORMATS = ("precision", "teacher_outputs")
 
 #: Of a model's test predictions and the data that they are of.
 Measure = Callable[[fairkd.Predictions, Splits], Mapping[str, float]]
@@ -99,7 +106,7 @@ class Study:
         scopes = _STUDENT_SCOPES if model.teacher else _TEACHER_SCOPES
         changed = self.parameters(setting, model, 0).changed()
         values = {name: changed[name] for name in changed if name in fairkd.Experiment.names(scopes)}
-        values = {name: value for name, value in values.items() if name not in _PLACES}
+        values = {name: value for name, value in values.items() if name not in (*_PLACES, *_FORMATS)}
         taught_by = next((one for one in self.models if one.name == model.teacher), None)
         return digest([values, taught_by and self.identity(setting, taught_by)], 8)
 
@@ -121,22 +128,29 @@ class Study:
         noted = json.loads(self.file.read_text(encoding="utf-8"))
         return [one for one in noted if known.get((one["setting"], one["model"])) == one["parameters"]]
 
-    def train(self, seed: int, settings: Sequence[str]) -> None:
-        """Train what has not been noted of one seed."""
+    def train(self, seed: int, settings: Sequence[str], models: Sequence[str] = ()) -> None:
+        """Train what has not been noted of one seed; of all models, or of these.
+
+        A base that was noted on another machine is not trained again: differences to it have no interval over the
+        images.
+        """
         for setting in settings:
             noted = self.read()
             of_seed = noted[(noted["setting"] == setting) & (noted["seed"] == seed)]
-            missing = [model for model in self.models if model.name not in set(of_seed["model"])]
+            missing = [one for one in models or self._names() if one not in set(of_seed["model"])]
             if missing:
-                self._train_setting(setting, seed, {model.name for model in missing})
+                self._train_setting(setting, seed, set(missing), of_seed)
 
-    def _train_setting(self, setting: str, seed: int, missing: set[str]) -> None:
+    def _names(self) -> list[str]:
+        return [model.name for model in self.models]
+
+    def _train_setting(self, setting: str, seed: int, missing: set[str], noted: pd.DataFrame) -> None:
         trained: dict[str, fairkd.TrainedModel] = {}
-        wanted = missing | set(self.bases) | {one.teacher for one in self.models if one.name in missing}
+        wanted = missing | {one.teacher for one in self.models if one.name in missing}
         for model in self.models:
             if model.name not in wanted:
                 continue
-            experiment = self.parameters(setting, model, seed)
+            experiment = _in_fastest_format(self.parameters(setting, model, seed))
             splits = fairkd.load_splits(experiment)
             if model.teacher is None:
                 trained[model.name] = fairkd.train_teacher(experiment, splits)
@@ -146,7 +160,8 @@ class Study:
                 bases = {name: trained[name].predictions for name in self.bases if name in trained}
                 extra = self.extra(trained[model.name].predictions, splits) if self.extra else {}
                 rows = [*self._rows(trained[model.name], bases, model.name), *_plain("test", extra)]
-                self._note(setting, model, seed, rows)
+                rows += self._differences(rows, noted[~noted["model"].isin(bases)])
+                self._note(setting, model, experiment, rows)
 
     def _rows(
         self, model: fairkd.TrainedModel, bases: Mapping[str, fairkd.Predictions], name: str
@@ -173,14 +188,27 @@ class Study:
         for row in table[chosen][["metric", "value", "low", "high"]].to_dict("records"):
             yield {**row, **columns}
 
-    def _note(self, setting: str, model: Model, seed: int, rows: list[dict[str, Any]]) -> None:
+    def _differences(
+        self, rows: Sequence[Mapping[str, Any]], noted: pd.DataFrame
+    ) -> Iterator[dict[str, Any]]:
+        """Compare a model with the bases that are known by their numbers only."""
+        values = {row["metric"]: row["value"] for row in rows if row["split"] == "test" and not row["base"]}
+        known = noted[noted["model"].isin(self.bases) & (noted["split"] == "test") & (noted["base"] == "")]
+        for row in known[known["metric"].isin(self.metrics)].to_dict("records"):
+            difference = values[row["metric"]] - row["value"]
+            yield {"split": "test", "metric": row["metric"], "base": row["model"], "value": difference}
+
+    def _note(
+        self, setting: str, model: Model, experiment: fairkd.Experiment, rows: list[dict[str, Any]]
+    ) -> None:
         """Write a model's numbers to the file; those of models with other parameters make room."""
         numbers = [[_rounded(row.get(name)) for name in _NUMBER] for row in rows]
-        about = dict(zip(_MODEL, (setting, model.name, seed, self.identity(setting, model)), strict=True))
+        seed, identity = experiment.seed, self.identity(setting, model)
+        about = dict(zip(_MODEL, (setting, model.name, seed, identity, experiment.precision), strict=True))
         lock = self.experiment.output_path / f"{self.name}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            others = [one for one in self._models() if any(one[name] != about[name] for name in _MODEL)]
+            others = [one for one in self._models() if any(one[name] != about[name] for name in _KEYS)]
             models = sorted([*others, {**about, "numbers": numbers}], key=self._order)
             text = ",\n".join(json.dumps(one, ensure_ascii=False) for one in models)
             write_atomic(self.file, lambda path: path.write_text(f"[\n{text}\n]\n", encoding="utf-8"))
@@ -192,8 +220,21 @@ class Study:
         print(time.strftime("%H:%M"), setting, seed, model.name, test, flush=True)
 
     def _order(self, noted: Mapping[str, Any]) -> tuple[int, int, int]:
-        names = [model.name for model in self.models]
-        return list(self.settings).index(noted["setting"]), noted["seed"], names.index(noted["model"])
+        return list(self.settings).index(noted["setting"]), noted["seed"], self._names().index(noted["model"])
+
+
+def _in_fastest_format(experiment: fairkd.Experiment) -> fairkd.Experiment:
+    """Let teacher and student compute in the number format in which the student trains fastest on this machine.
+
+    The seeds of a study may come from several machines, and without hardware for bfloat16 a step in it takes tens of
+    times as long.
+    """
+    if experiment.precision != "auto":
+        return experiment
+    network = create_model(experiment.student, 10, image_size=32, stem=experiment.stem)
+    device = resolve_device(experiment.device)
+    chosen = fastest_precision(network, (32, 32), experiment.batch_size, device)
+    return experiment.replace(precision=chosen, teacher_outputs=chosen)
 
 
 def _rounded(value: Any) -> Any:
@@ -231,13 +272,14 @@ def main(
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--settings", nargs="+", help="only these settings")
+    parser.add_argument("--models", nargs="+", default=(), help="only these models, and their teachers")
     parser.add_argument("--output-dir", default="outputs/reproduce")
     parser.add_argument("--page", action="store_true", help="train nothing: write the page from the numbers")
     arguments = parser.parse_args()
     chosen = study(arguments.data.resolve(), arguments.output_dir)
     if not arguments.page:
         for seed in range(arguments.first, arguments.first + arguments.seeds):
-            chosen.train(seed, arguments.settings or settings or list(chosen.settings))
+            chosen.train(seed, arguments.settings or settings or list(chosen.settings), arguments.models)
     text = page(chosen)
     (RESULTS / f"{chosen.name}.md").write_text(text, encoding="utf-8")
     print(text)

@@ -61,11 +61,15 @@ def say_difference(
     if found.empty:
         return f"{title}: not run"
     mean, low, high = seed_interval(found["value"])
-    settled = int(((found["low"] > 0) | (found["high"] < 0)).sum())
-    images = f"the images settle the sign in {settled} of {len(found)}"
+    known = found.dropna(subset=["low", "high"])
     if len(found) == 1:
-        interval = f"{signed(found['low'].iloc[0])} to {signed(found['high'].iloc[0])}"
-        return f"{title} {signed(mean)} points (one seed; over the images {interval})"
+        intervals = [
+            f"{signed(low)} to {signed(high)}" for low, high in zip(known["low"], known["high"], strict=True)
+        ]
+        images = f"over the images {intervals[0]}" if intervals else "no interval"
+        return f"{title} {signed(mean)} points (one seed; {images})"
+    settled = int(((known["low"] > 0) | (known["high"] < 0)).sum())
+    images = f"the images settle the sign in {settled} of {len(known)}"
     return (
         f"{title} {signed(mean)} points (over {len(found)} seeds {signed(low)} to {signed(high)}; {images})"
     )
@@ -115,9 +119,14 @@ def say_missing(table: pd.DataFrame, models: Sequence[str], *, setting: str) -> 
     return wrapped(f"Not run yet: {'; '.join(missing)}.") if missing else ""
 
 
-def hours(table: pd.DataFrame) -> str:
-    """Write the hours of training behind a table."""
-    return f"{table.loc[table['metric'] == 'seconds', 'value'].sum() / 3600:.1f}"
+def training(table: pd.DataFrame) -> str:
+    """Write the hours of training behind a table, and how many models were trained in which number format."""
+    trained = table[table["metric"] == "seconds"]
+    formats = trained["precision"].value_counts()
+    models = ", ".join(f"{count} models in {name}" for name, count in formats.items()) or "no model yet"
+    return (
+        f"{trained['value'].sum() / 3600:.1f} hours of training ({models}; the faster format on the machine)"
+    )
 
 
 def wrapped(text: str, bullet: str = "") -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import cifar10s
 import pandas as pd
 from study import Model, Study, machine, main
-from tables import hours, mean_and_spread, relation, rows_table, say_difference, values, wrapped
+from tables import mean_and_spread, relation, rows_table, say_difference, training, values, wrapped
 
 import fairkd
 from fairkd.analysis import prediction_sensitivity
@@ -47,8 +47,7 @@ MODELS = (
 def study(data: Path, output_dir: str) -> Study:
     """Return what is trained and measured."""
     experiment = fairkd.Experiment(mitigation="none", output_dir=output_dir, teacher_cache_gb=20)
-    # Measured where it is not fixed: another machine could choose another one.
-    settings = {DIGITS: {"precision": "bfloat16"}, CIFAR: cifar10s.setting(data)}
+    settings = {DIGITS: {}, CIFAR: cifar10s.setting(data)}
     return Study(
         "temperature", experiment, settings, MODELS, tuple(METRICS), ("teacher", "KD, T = 1"), _sensitivity
     )
@@ -70,7 +69,7 @@ def page(study: Study) -> str:
         "that cannot tell images apart has 0, so it is to be read beside the accuracy."
     )
     where = (
-        f"{machine()}, shared with other work; {hours(table)} hours of training. Made by `python "
+        f"{machine()}, shared with other work; {training(table)}. Made by `python "
         "benchmarks/reproduce/temperature.py`; the numbers are in temperature.json."
     )
     parts = ["# Does a higher temperature make students fairer?", wrapped(how), wrapped(where)]

@@ -100,7 +100,8 @@ class Visit:
         self.page.on("console", lambda message: self._console(message))
         self.page.goto(report.as_uri())
         # Not wait_for_function: it evaluates strings, which the page's own policy forbids.
-        playwright.expect(self.page.locator("figure[data-figure='']")).to_have_count(0)
+        # Thirty figures are drawn one after another, longer than the default patience on a busy machine.
+        playwright.expect(self.page.locator("figure[data-figure='']")).to_have_count(0, timeout=60_000)
 
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning"):

@@ -106,13 +106,13 @@ def test_measuring_changes_neither_the_network_nor_a_generator(monkeypatch):
     def recorded(copied: Any, images: Any, labels: Any, chosen: Any) -> float:
         assert copied is not network and copied.training
         formats.append((tuple(images.shape), chosen))
-        return seconds(copied, images, labels, chosen)
+        seconds(copied, images, labels, chosen)
+        return 1.0
 
     monkeypatch.setattr(module, "_seconds", recorded)
     network.eval()
-    assert fastest_precision(network, SIZE, 8, "cpu") in ("float32", "bfloat16")
-    assert {shape for shape, _ in formats} == {(8, 3, 16, 24)}
-    assert {chosen for _, chosen in formats} == {"float32", "bfloat16"}
+    assert fastest_precision(network, SIZE, 8, "cpu") == "float32"
+    assert set(formats) == {((n, 3, 16, 24), chosen) for n in (2, 8) for chosen in ("float32", "bfloat16")}
     assert equal_states(before, network.state_dict()) and not network.training
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.equal(torch.get_rng_state(), state)
@@ -121,16 +121,18 @@ def test_measuring_changes_neither_the_network_nor_a_generator(monkeypatch):
 @pytest.mark.parametrize(
     ("times", "ratio"),
     [
-        # Once each to warm up, then three pairs: the median of 2, 3 and 1.
-        ([9, 9, 2, 1, 3, 1, 1, 1], 2.0),
-        # So slow at first that nothing more is measured.
-        ([9, 9, 1, 10], 0.1),
+        # A few images, then the batch; once each to warm up, then three pairs: the median of 2, 3 and 1.
+        ([9, 9, 1, 1, 9, 9, 2, 1, 3, 1, 1, 1], 2.0),
+        # Slower: nothing more is measured.
+        ([9, 9, 1, 1, 9, 9, 7, 10], 0.7),
+        # So slow on a few images that the batch is not tried.
+        ([9, 9, 1, 4], 0.25),
     ],
 )
 def test_the_ratio_is_the_median_of_pairs_side_by_side(monkeypatch, times, ratio):
     left = [float(time) for time in times]
     monkeypatch.setattr(module, "_seconds", lambda *_: left.pop(0))
-    found = module._speed_up(tiny_network(4, 1), (2, 3, 8, 8), torch.device("cpu"), "bfloat16")
+    found = module._speed_up(tiny_network(4, 1), (4, 3, 8, 8), torch.device("cpu"), "bfloat16")
     assert found == pytest.approx(ratio) and left == []
 
 

@@ -114,6 +114,10 @@ class Bench:
         """Return the number format that fairkd chooses by itself for the student."""
         return setup.precision(self.experiment(pair, precision="auto"), "student", self.splits, self.device)
 
+    def formats(self, pair: Pair) -> list[Precision]:
+        """Return float32, and what fairkd chooses for the student if it is another."""
+        return list(dict.fromkeys(("float32", self.chosen(pair))))
+
     def trainer(
         self, experiment: fairkd.Experiment, cache: CacheFolder | None, teacher: Network | None = None
     ) -> Trainer:

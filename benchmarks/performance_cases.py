@@ -32,7 +32,7 @@ SWEEP_EPOCHS = 4
 SWEEP = [(weight, temperature) for weight in (0.0, 0.3, 1.0, 3.0) for temperature in (1.0, 4.0)]
 
 #: The number formats of a row that compares both sides at their fastest.
-EACH_FASTEST = "each at its fastest: float32; fairkd bfloat16 (`teacher_outputs=bfloat16`)"
+EACH_FASTEST = "each at its fastest: float32; fairkd {0} (`teacher_outputs={0}`)"
 
 
 def data_pipeline(bench: Bench) -> list[Case]:
@@ -64,7 +64,7 @@ def warm_student(bench: Bench) -> list[Case]:
     """Distillation with cached teacher outputs, and the same student alone in a bare loop."""
     pair = SMALL if bench.device == "cpu" else SAME_FAMILY
     cache = bench.filled_cache(pair)
-    return [_warm_student(bench, pair, cache, precision) for precision in _formats(bench, pair)]
+    return [_warm_student(bench, pair, cache, precision) for precision in bench.formats(pair)]
 
 
 def _warm_student(bench: Bench, pair: Pair, cache: CacheFolder, precision: Precision) -> Case:
@@ -87,31 +87,35 @@ def cold(bench: Bench) -> list[Case]:
     """Distillation whose teacher answers for the first time, against torchdistill, each in both number formats."""
     pair, chosen = SMALL, bench.chosen(SMALL)
     workers, peer = bench.fastest_torchdistill(pair)
-    short = bench.torchdistill(pair, workers, "bfloat16")
     works: dict[str, Callable[[], Any]] = {
         "peer, float32": peer.epoch,
-        "peer, bfloat16": short.epoch,
         "float32": bench.epochs(bench.trainer(bench.experiment(pair), None)),
-        "chosen": bench.epochs(bench.trainer(bench.experiment(pair, precision=chosen), None)),
-        "bfloat16": bench.epochs(
-            bench.trainer(bench.experiment(pair, precision="bfloat16", teacher_outputs="bfloat16"), None)
-        ),
         "networks": _networks_alone(bench, pair),
     }
+    comparisons = [("≥ 1.5", "float32, both", "peer, float32", "float32")]
+    if chosen != "float32":
+        mixed, short = (
+            bench.experiment(pair, precision=chosen),
+            {"precision": chosen, "teacher_outputs": chosen},
+        )
+        works |= {
+            f"peer, {chosen}": bench.torchdistill(pair, workers, chosen).epoch,
+            "chosen": bench.epochs(bench.trainer(mixed, None)),
+            chosen: bench.epochs(bench.trainer(bench.experiment(pair, **short), None)),
+        }
+        own = f"fairkd's own choice: {chosen}, teacher float32"
+        comparisons += [
+            ("≥ 1.5", f"{chosen}, both (`teacher_outputs={chosen}`)", f"peer, {chosen}", chosen),
+            ("–", f"float32; {own}", "peer, float32", "chosen"),
+            ("–", f"{chosen}; {own}", f"peer, {chosen}", "chosen"),
+            ("≥ 1.5", EACH_FASTEST.format(chosen), "peer, float32", chosen),
+        ]
     for work in works.values():
         work()
     rounds = [{name: seconds(work) for name, work in works.items()} for _ in range(bench.rounds)]
     name, against = f"KD epoch, cold ({bench.cost_ratio(pair)})", f"torchdistill, {workers} workers"
-    own = f"fairkd's own choice: {chosen}, teacher float32"
-    formats = [
-        ("≥ 1.5", "float32, both", "peer, float32", "float32"),
-        ("≥ 1.5", "bfloat16, both (`teacher_outputs=bfloat16`)", "peer, bfloat16", "bfloat16"),
-        ("–", f"float32; {own}", "peer, float32", "chosen"),
-        ("–", f"bfloat16; {own}", "peer, bfloat16", "chosen"),
-        ("≥ 1.5", EACH_FASTEST, "peer, float32", "bfloat16"),
-    ]
     cases = []
-    for goal, text, theirs, ours in formats:
+    for goal, text, theirs, ours in comparisons:
         cases.append(Case(name, against, goal, len(bench.images), text))
         for one in rounds:
             cases[-1].add(one[theirs], one[ours])
@@ -147,7 +151,7 @@ def warm(bench: Bench) -> list[Case]:
 def _warm(bench: Bench, pair: Pair, goal: str) -> list[Case]:
     cache, cases = bench.filled_cache(pair), []
     workers, peer = bench.fastest_torchdistill(pair)
-    for precision in _formats(bench, pair):
+    for precision in bench.formats(pair):
         theirs = peer if precision == "float32" else bench.torchdistill(pair, workers, precision)
         ours = bench.epochs(bench.trainer(bench.experiment(pair, precision=precision), cache))
         theirs.epoch()
@@ -161,7 +165,7 @@ def _warm(bench: Bench, pair: Pair, goal: str) -> list[Case]:
 def adversary(bench: Bench) -> list[Case]:
     """KD with and without the adversary, both with cached teacher outputs."""
     cache, cases = bench.filled_cache(SMALL), []
-    for precision in _formats(bench, SMALL):
+    for precision in bench.formats(SMALL):
         plain, fair = (
             bench.epochs(bench.trainer(bench.experiment(SMALL, precision=precision, mitigation=name), cache))
             for name in ("none", "gradient_reversal")
@@ -176,10 +180,12 @@ def adversary(bench: Bench) -> list[Case]:
 
 def sweep(bench: Bench) -> list[Case]:
     """Eight students of one teacher, a few epochs each, from an empty cache."""
-    cases = [_sweep(bench, LARGE, precision) for precision in ("float32", "bfloat16")]
-    single, short = cases
-    fastest_of_each = replace(single, precision=EACH_FASTEST, ours=short.ours)
-    return [*cases, fastest_of_each]
+    # Both sides gain by the teacher's: the format is what the hardware is fast in, not what suits a tiny student.
+    formats = bench.formats(SMALL)
+    cases = [_sweep(bench, LARGE, precision) for precision in formats]
+    if len(cases) > 1:
+        cases.append(replace(cases[0], precision=EACH_FASTEST.format(formats[1]), ours=cases[1].ours))
+    return cases
 
 
 def _sweep(bench: Bench, pair: Pair, precision: Precision) -> Case:
@@ -206,11 +212,6 @@ def _sweep(bench: Bench, pair: Pair, precision: Precision) -> Case:
     images = len(SWEEP) * SWEEP_EPOCHS * len(bench.images)
     # Many trainings: one round of them says as much as many rounds of one.
     return Case(name, peer, "≥ 4", images, _both(precision)).measure(theirs, ours, 1)
-
-
-def _formats(bench: Bench, pair: Pair) -> list[Precision]:
-    """Return float32, and what fairkd chooses for this student if it is another."""
-    return list(dict.fromkeys(("float32", bench.chosen(pair))))
 
 
 def _both(precision: Precision) -> str:

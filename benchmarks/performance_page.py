@@ -137,17 +137,17 @@ def _goal(case: dict[str, Any]) -> float:
 
 
 def _profile(found: dict[str, Any]) -> str:
+    shares = found["operations"]
     tables = [
         [
-            "| operations of a cold epoch (resnet18 → test_resnet) | float32 | bfloat16, both networks |",
-            "|---|---|---|",
+            f"| operations of a cold epoch (resnet18 → test_resnet), both networks in | {' | '.join(shares)} |",
+            f"|---|{'---|' * len(shares)}",
         ],
         ["| a teacher's forward pass (resnet18) | times as fast as float32 |", "|---|---|"],
     ]
-    shares = found["operations"]
     tables[0] += [
-        f"| {kind} | {share:.0%} | {shares['bfloat16'][kind]:.0%} |"
-        for kind, share in shares["float32"].items()
+        f"| {kind} | {' | '.join(f'{shares[name][kind]:.0%}' for name in shares)} |"
+        for kind in shares["float32"]
     ]
     tables[1] += [f"| {name} | {ratio:.2f} |" for name, ratio in found["forward"].items()]
     student = found["student"]

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.profiler import ProfilerActivity
 
 from fairkd.models import Network
-from fairkd.training import CacheFolder
+from fairkd.training import CacheFolder, Precision
 from fairkd.training.precision import autocast
 
 #: Names of torch's operations by what they do; the first that is part of a name counts.
@@ -39,10 +39,11 @@ def profile(bench: Bench) -> dict[str, Any]:
     with_teacher = seconds(lambda: few.trainer(experiment, cache))
     epochs = [few.epochs(trainer) for trainer in trainers]
     epochs[0]()
+    formats = bench.formats(SMALL)
     return {
-        "operations": {name: _operations(bench, name) for name in ("float32", "bfloat16")},
+        "operations": {name: _operations(bench, name) for name in formats},
         "forward": _forward(
-            bench.network(SMALL[0], 0).eval(), bench.images[:BATCH].to(bench.device), bench.rounds
+            bench.network(SMALL[0], 0).eval(), bench.images[:BATCH].to(bench.device), formats, bench.rounds
         ),
         "student": {
             "making": making,
@@ -53,7 +54,7 @@ def profile(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _operations(bench: Bench, precision: str) -> dict[str, float]:
+def _operations(bench: Bench, precision: Precision) -> dict[str, float]:
     """Return the share of a cold epoch's operation time that each kind of operation takes."""
     options = {"precision": precision, "teacher_outputs": precision}
     epoch = bench.epochs(bench.trainer(bench.experiment(SMALL, **options), None))
@@ -72,15 +73,14 @@ def _operations(bench: Bench, precision: str) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _forward(network: Network, images: Tensor, rounds: int) -> dict[str, float]:
+def _forward(network: Network, images: Tensor, formats: list[Precision], rounds: int) -> dict[str, float]:
     """Return how many times as fast as float32 other ways are to compute a teacher's outputs."""
     mean, std = network.mean, network.std
     floats = ((images / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
     folded = _folded(network.backbone)
     frozen = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network.backbone, floats)))
     works: dict[str, Callable[[], Any]] = {
-        "float32": lambda: network.backbone(floats),
-        "bfloat16": lambda: _autocast(network.backbone, floats),
+        **{name: lambda name=name: _autocast(network.backbone, floats, name) for name in formats},
         "float32, batch normalisation folded into the convolutions": lambda: folded(floats),
         "float32, frozen and fused by TorchScript": lambda: frozen(floats),
     }
@@ -90,8 +90,8 @@ def _forward(network: Network, images: Tensor, rounds: int) -> dict[str, float]:
     return {name: statistics.median(one["float32"] / one[name] for one in times) for name in works}
 
 
-def _autocast(network: nn.Module, images: Tensor) -> Tensor:
-    with autocast(images.device, "bfloat16"):
+def _autocast(network: nn.Module, images: Tensor, precision: Precision) -> Tensor:
+    with autocast(images.device, precision):
         return network(images)  # type: ignore[no-any-return]
 
 

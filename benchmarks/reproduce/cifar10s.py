@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from study import Model, Study, machine, main
 from tables import (
+    differences_table,
     has_run,
     mean_and_spread,
     relation,
@@ -34,6 +35,9 @@ METRICS = {
     "recall_gap": "mean recall gap, %",
     "worst_group_accuracy": "worst-group accuracy, %",
 }
+TITLES = {"accuracy": "accuracy", "bias_amplification": "bias amplification", "recall_gap": "mean recall gap"}
+#: Decide together whether something helps.
+COMPARED = ("accuracy", "bias_amplification")
 SMALL, PAPER = "small networks", "ResNet-18, 200 epochs"
 SETTINGS: dict[str, dict[str, Any]] = {
     SMALL: {"teacher": "airbench94_cifar", "student": "airbench_small_cifar", "teacher_epochs": 24}
@@ -112,7 +116,8 @@ def page(study: Study) -> str:
         "CIFAR-10S as in Wang et al. 2020 (https://arxiv.org/abs/1911.11834): 95 % skew, test images in "
         "colour and in grey; accuracy is the mean of both. Mean ± standard deviation over the seeds, each "
         "with a teacher, a split and initial weights of its own; differences are paired by seed and by test "
-        "image, with Student's 95 % interval over the seeds."
+        "image, with Student's 95 % interval over the seeds; of a single seed with the interval over the test "
+        "images, where both models were trained on one machine."
     )
     where = (
         f"{machine()}, shared with other work; {training(table)}. Made by `python "
@@ -128,7 +133,8 @@ def page(study: Study) -> str:
         if (table["setting"] == one).any():
             parts += [f"## {one.capitalize() if one == SMALL else one}", _deviations(study, one)]
             parts += ["\n".join(wrapped(line, "- ") for line in answers(table, one))]
-            parts += [rows_table(table, names, METRICS, setting=one), say_missing(table, names, setting=one)]
+            parts += [rows_table(table, names, METRICS, setting=one), _differences(table, one)]
+            parts += [say_missing(table, names, setting=one)]
         else:
             reason = "not run yet" if one == SMALL else "not run, since no GPU was there"
             parts += [f"## {one}", f"These networks were {reason}."]
@@ -149,68 +155,74 @@ def _deviations(study: Study, one: str) -> str:
 def answers(table: pd.DataFrame, one: str) -> list[str]:
     """Answer the questions from the rows of a setting."""
     said = []
-    titles = {
-        "recall_gap": "mean recall gap",
-        "bias_amplification": "bias amplification",
-        "accuracy": "accuracy",
-    }
     for base in ("teacher", "student alone"):
         if not has_run(table, "KD", base, setting=one):
             continue
         parts = [
-            say_difference(table, "KD", base, metric, title, setting=one) for metric, title in titles.items()
+            say_difference(table, "KD", base, metric, title, setting=one) for metric, title in TITLES.items()
         ]
         said.append(f"Does KD inflate the bias? KD less {base}: {'; '.join(parts)}.")
-    for model in ADVERSARIES:
-        for base in ("KD", "student alone"):
-            if not has_run(table, model, base, setting=one):
-                continue
-            parts = [
-                say_difference(table, model, base, metric, titles[metric], setting=one)
-                for metric in ("accuracy", "bias_amplification")
-            ]
+    return [*said, *_helpful(table, one), *_closest(table, one)]
+
+
+def _helpful(table: pd.DataFrame, one: str) -> list[str]:
+    """Say which adversaries improve both accuracy and amplification."""
+    known = [model for model in ADVERSARIES if has_run(table, model, "KD", setting=one)]
+    said = []
+    for base in ("KD", "student alone"):
+        verdicts = {model: _both(table, model, base, one) for model in known}
+        helpful = [model for model, verdict in verdicts.items() if verdict]
+        answer = ", ".join(helpful) or "for none of them is that shown"
+        if known and None not in verdicts.values():
             said.append(
-                f"Does the adversary help? {model}, less {base}: {'; '.join(parts)}. {_both(table, model, base, one)}"
+                f"Which adversaries improve both accuracy and bias amplification over {base}, beyond the spread of the "
+                f"seeds? {answer[0].upper()}{answer[1:]}."
             )
-    return [*said, *_closest(table, one)]
+    return said if said or not known else ["Does the adversary help? More seeds are needed to settle it."]
 
 
-def _both(table: pd.DataFrame, model: str, base: str, one: str) -> str:
-    """Say whether both accuracy and amplification are better beyond the spread of the seeds."""
-    accuracy, amplification = (
-        values(table, model, metric, setting=one, base=base) for metric in ("accuracy", "bias_amplification")
-    )
+def _both(table: pd.DataFrame, model: str, base: str, one: str) -> bool | None:
+    """Return whether both accuracy and amplification are better beyond the spread of the seeds; None for one seed."""
+    accuracy, amplification = (values(table, model, metric, setting=one, base=base) for metric in COMPARED)
     if len(accuracy) < 2:
-        return "More seeds are needed to settle it."
-    both = relation(accuracy) > 0 and relation(amplification) < 0
-    return "Both improve." if both else "That both improve is not shown."
+        return None
+    return relation(accuracy) > 0 and relation(amplification) < 0
+
+
+def _differences(table: pd.DataFrame, one: str) -> str:
+    """Return the differences to KD and to the student alone, and whether both are better."""
+    columns = [(metric, base) for base in ("KD", "student alone") for metric in COMPARED]
+
+    def better_than(model: str) -> str:
+        verdicts = {base: _both(table, model, base, one) for base in ("KD", "student alone")}
+        if None in verdicts.values():
+            return "more seeds needed"
+        return ", ".join(base for base, better in verdicts.items() if better) or "neither"
+
+    models = [name for name in STUDENTS if name not in ("student alone", "KD")]
+    last = {"both better than": better_than}
+    return differences_table(table, models, columns, TITLES, setting=one, last=last)
 
 
 def _closest(table: pd.DataFrame, one: str) -> list[str]:
-    """Say how near the best model, chosen on validation data, comes to the best published one."""
-    names = [model.name for model in MODELS]
-    means = {name: values(table, name, "accuracy", "validation", setting=one).mean() for name in names}
+    """Say how near the best small student, chosen on validation data, comes to the best published model."""
+    means = {name: values(table, name, "accuracy", "validation", setting=one).mean() for name in STUDENTS}
     small = {
         name: mean
         for name, mean in means.items()
         if pd.notna(mean) and 10 * _parameters(table, name, one) <= RESNET18_PARAMETERS
     }
-    found = []
-    for kind, chosen in (("network", names), ("student", STUDENTS)):
-        known = {name: small[name] for name in chosen if name in small}
-        if known:
-            found.append(_compared(table, kind, max(known, key=lambda name: known[name]), one))
-    return found
+    return [_compared(table, max(small, key=lambda name: small[name]), one)] if small else []
 
 
-def _compared(table: pd.DataFrame, kind: str, best: str, one: str) -> str:
+def _compared(table: pd.DataFrame, best: str, one: str) -> str:
     accuracy, amplification = (
         values(table, best, metric, setting=one) for metric in ("accuracy", "bias_amplification")
     )
     passed = accuracy.mean() > BEST_PUBLISHED[0] and amplification.mean() < BEST_PUBLISHED[1]
     count = _parameters(table, best, one)
     return (
-        f"The best {kind} by validation accuracy, {best} ({count:,} parameters, "
+        f"The best student by validation accuracy, {best} ({count:,} parameters, "
         f"{RESNET18_PARAMETERS / count:.0f} times fewer than ResNet-18), has an accuracy of "
         f"{mean_and_spread(accuracy)} % and a bias amplification of {mean_and_spread(amplification)} %, "
         f"against the best published {100 * BEST_PUBLISHED[0]:.1f} % and {100 * BEST_PUBLISHED[1]:.1f} %: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -73,6 +73,48 @@ def say_difference(
     return (
         f"{title} {signed(mean)} points (over {len(found)} seeds {signed(low)} to {signed(high)}; {images})"
     )
+
+
+def differences_table(
+    table: pd.DataFrame,
+    models: Sequence[str],
+    columns: Sequence[tuple[str, str]],
+    titles: Mapping[str, str],
+    *,
+    setting: str,
+    last: Mapping[str, Callable[[str], str]],
+) -> str:
+    """Return a Markdown table of differences in percentage points, of the models that have run.
+
+    With Student's 95 % interval over the seeds; of a single seed with the interval over the test images.
+
+    Args:
+        table: what :meth:`Study.read` returns.
+        models: a row each.
+        columns: pairs of metric and base.
+        titles: of the metrics.
+        setting: of the study.
+        last: further columns, by title; each gives a model's text.
+    """
+    heads = [*(f"{titles[metric]} less {base}, points" for metric, base in columns), *last]
+    lines = [f"| model | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+    for model in models:
+        cells = [
+            _difference(rows(table, model, metric, setting=setting, base=base)) for metric, base in columns
+        ]
+        if any(cells):
+            texts = [*(cell or "–" for cell in cells), *(text(model) for text in last.values())]
+            lines.append(f"| {model} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def _difference(found: pd.DataFrame) -> str:
+    if found.empty:
+        return ""
+    mean, low, high = seed_interval(found["value"])
+    if len(found) == 1:
+        low, high = found["low"].iloc[0], found["high"].iloc[0]
+    return signed(mean) if np.isnan(low) else f"{signed(mean)} ({signed(low)} to {signed(high)})"
 
 
 def relation(differences: pd.Series) -> int:

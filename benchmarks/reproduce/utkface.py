@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 from study import Model, Study, machine, main
-from tables import has_run, rows_table, say_difference, say_missing, training, values, wrapped
+from tables import (
+    differences_table,
+    has_run,
+    rows_table,
+    say_difference,
+    say_missing,
+    training,
+    values,
+    wrapped,
+)
 
 import fairkd
 
@@ -22,6 +31,7 @@ METRICS = {
     "worst_group_accuracy": "worst-group accuracy, %",
     "equalized_odds_difference": "equalized odds difference, %",
 }
+TITLES = {"recall_gap": "mean recall gap", "accuracy": "accuracy"}
 AGES = "age:0-19,20-39,40-59,60-"
 SKEW = 0.9
 SETTINGS = {
@@ -89,7 +99,8 @@ def page(study: Study) -> str:
         f"Skewed: the training images are thinned until {100 * SKEW:g} % of each class are in its majority group; "
         "validation and test images are not. Mean ± standard deviation over the seeds, each with a teacher, a split "
         "and initial weights of its own; differences are paired by seed and by test image, with Student's 95 % "
-        "interval over the seeds."
+        "interval over the seeds; of a single seed with the interval over the test images, where both models were "
+        "trained on one machine."
     )
     where = (
         f"{machine()}, shared with other work; {training(table)}. Made by `python "
@@ -101,7 +112,8 @@ def page(study: Study) -> str:
         if (table["setting"] == one).any():
             parts += ["\n".join(wrapped(line, "- ") for line in _answers(table, one))]
             names = [model.name for model in MODELS]
-            parts += [rows_table(table, names, METRICS, setting=one), say_missing(table, names, setting=one)]
+            parts += [rows_table(table, names, METRICS, setting=one), _differences(table, one)]
+            parts += [say_missing(table, names, setting=one)]
         else:
             parts += ["Not run yet."]
     return "\n\n".join(filter(None, [*parts, "## Published", wrapped(PUBLISHED), wrapped(LIMITS)])) + "\n"
@@ -117,28 +129,31 @@ def _deviations(study: Study, one: str) -> str:
 
 
 def _answers(table: pd.DataFrame, one: str) -> list[str]:
-    titles = {"recall_gap": "mean recall gap", "accuracy": "accuracy"}
     said = []
     for base in ("teacher", "student alone"):
         if not has_run(table, "KD", base, setting=one):
             continue
-        parts = [say_difference(table, "KD", base, m, title, setting=one) for m, title in titles.items()]
-        said.append(f"KD less {base}: {'; '.join(parts)}. {_relative(table, 'KD', base, one)}")
-    for model in (model.name for model in MODELS[3:]):
-        if not has_run(table, model, "KD", setting=one):
-            continue
-        parts = [say_difference(table, model, "KD", m, title, setting=one) for m, title in titles.items()]
-        said.append(f"{model}, less KD: {'; '.join(parts)}. {_relative(table, model, 'KD', one)}")
+        parts = [say_difference(table, "KD", base, m, title, setting=one) for m, title in TITLES.items()]
+        said.append(f"KD less {base}: {'; '.join(parts)}. {_relative(table, base, one)}")
     return said
 
 
-def _relative(table: pd.DataFrame, model: str, base: str, one: str) -> str:
-    """Say the change of the mean gap as a share of the base's, the form of the capstone's claim."""
+def _relative(table: pd.DataFrame, base: str, one: str) -> str:
+    return f"Relative to the gap of {base} that is {_change(table, 'KD', base, one)}."
+
+
+def _differences(table: pd.DataFrame, one: str) -> str:
+    columns = [(metric, "KD") for metric in TITLES]
+    last = {"gap, relative to KD's": lambda model: _change(table, model, "KD", one)}
+    return differences_table(
+        table, [model.name for model in MODELS[3:]], columns, TITLES, setting=one, last=last
+    )
+
+
+def _change(table: pd.DataFrame, model: str, base: str, one: str) -> str:
+    """Return the change of the mean gap as a share of the base's, the form of the capstone's claim."""
     gap, before = (values(table, name, "recall_gap", setting=one).mean() for name in (model, base))
-    if pd.isna(gap) or pd.isna(before):
-        return ""
-    change = f"{100 * (gap / before - 1):+.0f} %".replace("-", "−")
-    return f"Relative to the gap of {base} that is {change}."
+    return f"{100 * (gap / before - 1):+.0f} %".replace("-", "−")
 
 
 if __name__ == "__main__":

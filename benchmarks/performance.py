@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from performance_bench import BATCH, Bench, Case
 from performance_cases import adversary, cold, data_pipeline, sweep, warm, warm_student
-from performance_checks import agreement, growth, start_up
+from performance_checks import agreement, growth, start_up, waiting
 from performance_page import page
 from performance_profile import profile
 
@@ -46,7 +46,12 @@ MEASURED: dict[str, Callable[[Bench], Any]] = {
     "sweep": sweep,
     "profile": profile,
 }
-CHECKS: dict[str, Callable[[], Any]] = {"growth": growth, "accuracy": agreement, "start": start_up}
+CHECKS: dict[str, Callable[[], Any]] = {
+    "growth": growth,
+    "accuracy": agreement,
+    "start": start_up,
+    "waiting": waiting,
+}
 
 
 def measured(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -62,7 +67,8 @@ def measured(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "device": arguments.device,
         "threads": torch.get_num_threads(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores "
+        f"({torch.backends.cpu.get_cpu_capability()})",
         "load_average": round(load, 2),
         "minutes": round((time.perf_counter() - started) / 60, 1),
         "versions": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -81,6 +82,49 @@ def start_up(rounds: int = 5) -> dict[str, list[float]]:
                 times[name].append(value)
     print({name: statistics.median(values) for name, values in times.items()}, flush=True)
     return times
+
+
+WAITING = """
+import statistics, time, torch, fairkd
+import torch.nn.functional as F
+student = fairkd.create_model(fairkd.Experiment().student, 10, image_size=32)
+optimizer = torch.optim.AdamW(student.parameters(), fused=True)
+images = torch.rand(128, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+labels, times, end = torch.zeros(128, dtype=torch.int64), [], time.monotonic() + 8
+while time.monotonic() < end:
+    started = time.perf_counter()
+    F.cross_entropy(student(images).logits, labels).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    times.append(time.perf_counter() - started)
+print(len(images) / statistics.median(times[3:]))
+"""
+
+
+def waiting(rounds: int = 4) -> dict[str, dict[str, list[float]]]:
+    """Return a student's images/s by what waiting threads do, alone and where a process keeps a core busy."""
+    rates: dict[str, dict[str, list[float]]] = {}
+    for _ in range(rounds):
+        for place, busy in (
+            ("alone", []),
+            ("beside a busy process", [sys.executable, "-c", "while True: pass"]),
+        ):
+            for policy in ("ACTIVE", "PASSIVE"):
+                other = subprocess.Popen(busy) if busy else None
+                try:
+                    done = subprocess.run(
+                        [sys.executable, "-c", WAITING],
+                        env={**os.environ, "OMP_WAIT_POLICY": policy},
+                        capture_output=True,
+                        text=True,
+                        check=True,
+                    )
+                finally:
+                    if other:
+                        other.kill()
+                rates.setdefault(place, {}).setdefault(policy, []).append(float(done.stdout))
+        print(rates, flush=True)
+    return rates
 
 
 def agreement(seeds: int = 3, epochs: int = 12) -> dict[str, list[float]]:

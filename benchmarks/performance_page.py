@@ -37,6 +37,7 @@ def page(record: dict[str, Any]) -> str:
     checks = {
         "profile": ("## What the profile shows", _profile),
         "start": ("## Start-up", _start_up),
+        "waiting": ("## Beside other work", _waiting),
         "growth": ("## Growth", _growth),
         "accuracy": ("## The same accuracy", _accuracy),
     }
@@ -170,6 +171,26 @@ def _start_up(times: dict[str, list[float]]) -> str:
         f"({min(times['fairkd --help']):.2f} to {max(times['fairkd --help']):.2f}; goal: under 0.5 s). Processes in "
         f"turn, {len(added)} rounds, medians; fairkd is imported in the process that has imported torch."
     )
+
+
+def _waiting(rates: dict[str, dict[str, list[float]]]) -> str:
+    lines = [
+        "| where | ACTIVE, images/s | PASSIVE, images/s | PASSIVE, times as fast |",
+        "|---|---|---|---|",
+    ]
+    for place, found in rates.items():
+        ratios = [passive / active for active, passive in zip(found["ACTIVE"], found["PASSIVE"], strict=True)]
+        lines.append(
+            f"| {place} | {statistics.median(found['ACTIVE']):,.0f} | {statistics.median(found['PASSIVE']):,.0f} | "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
+        )
+    what = (
+        "A student's training step on the CPU, with the environment variable `OMP_WAIT_POLICY`: threads that wait for "
+        "each other keep their cores (ACTIVE, and OpenMP's default for some time) or leave them to other processes "
+        "(PASSIVE). Processes in turn, medians; the busy process keeps one core. fairkd leaves the variable as it is: "
+        "where a machine is shared with other work, set it to PASSIVE before `fairkd` or JupyterLab is started."
+    )
+    return _wrapped(what) + "\n\n" + "\n".join(lines)
 
 
 def _growth(rows: list[dict[str, float]]) -> str:

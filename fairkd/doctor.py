@@ -108,8 +108,19 @@ def _torch() -> list[Check]:
     elif torch.backends.mps.is_available():
         device = "mps"
     else:
-        device = "CPU only"
-    return [Check("device", device), Check("torch threads", str(torch.get_num_threads()))]
+        device = f"CPU only, {torch.backends.cpu.get_cpu_capability()}"
+    return [Check("device", device), _threads(torch.get_num_threads())]
+
+
+def _threads(count: int) -> Check:
+    # Threads that wait for each other keep their cores: see "Beside other work" in docs/results/performance.md.
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if count < 2 or count + busy < (os.cpu_count() or 1) + 0.5:
+        return Check("torch threads", str(count))
+    shared = f"{count}, beside other work (load average {busy:.1f})"
+    return Check(
+        "torch threads", shared, None, "OMP_WAIT_POLICY=PASSIVE in the environment can halve the time"
+    )
 
 
 def _browser() -> Check:

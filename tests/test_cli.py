@@ -252,6 +252,19 @@ def test_doctor_is_content_here(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in out
 
 
+@pytest.mark.parametrize(
+    ("load", "threads", "told"), [(0.2, 4, False), (1.0, 4, True), (1.0, 2, False), (9.0, 1, False)]
+)
+def test_doctor_tells_what_helps_beside_other_work(
+    load: float, threads: int, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    (check,) = [check for check in run_checks() if check.name == "torch threads"]
+    assert ("OMP_WAIT_POLICY" in check.way_out) is told and check.found.startswith(str(threads))
+
+
 def test_doctor_fails_only_for_the_core(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,11 +137,12 @@ class Study:
         for setting in settings:
             noted = self.read()
             of_seed = noted[(noted["setting"] == setting) & (noted["seed"] == seed)]
-            missing = [one for one in models or self._names() if one not in set(of_seed["model"])]
+            missing = [one for one in models or self.names() if one not in set(of_seed["model"])]
             if missing:
                 self._train_setting(setting, seed, set(missing), of_seed)
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Return the models' names."""
         return [model.name for model in self.models]
 
     def _train_setting(self, setting: str, seed: int, missing: set[str], noted: pd.DataFrame) -> None:
@@ -220,7 +221,7 @@ class Study:
         print(time.strftime("%H:%M"), setting, seed, model.name, test, flush=True)
 
     def _order(self, noted: Mapping[str, Any]) -> tuple[int, int, int]:
-        return list(self.settings).index(noted["setting"]), noted["seed"], self._names().index(noted["model"])
+        return list(self.settings).index(noted["setting"]), noted["seed"], self.names().index(noted["model"])
 
 
 def _in_fastest_format(experiment: fairkd.Experiment) -> fairkd.Experiment:
@@ -271,12 +272,15 @@ def main(
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / data)
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--first", type=int, default=0, help="first seed")
-    parser.add_argument("--settings", nargs="+", help="only these settings")
+    parser.add_argument("--settings", nargs="+", default=(), help="only these settings")
     parser.add_argument("--models", nargs="+", default=(), help="only these models, and their teachers")
     parser.add_argument("--output-dir", default="outputs/reproduce")
     parser.add_argument("--page", action="store_true", help="train nothing: write the page from the numbers")
     arguments = parser.parse_args()
     chosen = study(arguments.data.resolve(), arguments.output_dir)
+    for given, known in ((arguments.settings, chosen.settings), (arguments.models, chosen.names())):
+        if unknown := set(given) - set(known):
+            parser.error(f"not known: {', '.join(sorted(unknown))}; there are: {'; '.join(known)}")
     if not arguments.page:
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             chosen.train(seed, arguments.settings or settings or list(chosen.settings), arguments.models)

@@ -99,11 +99,11 @@ def _speed_up(network: Network, shape: tuple[int, ...], device: torch.device, ca
             )
             return plain / short
 
-        for count in (_FEW, shape[0]):
-            ratio(count)  # The first steps set things up.
-            ratios = [ratio(count)]
-            if ratios[0] < 1 / HOPELESS:
-                return ratios[0]
+        few = max(ratio(_FEW) for _ in range(_ROUNDS))
+        if few < 1 / HOPELESS:
+            return few
+        ratio(shape[0])  # The first steps set things up.
+        ratios = [ratio(shape[0])]
         while len(ratios) < _ROUNDS and ratios[0] >= 1 / ADVANTAGE:
             ratios.append(ratio(shape[0]))
     return statistics.median(ratios)

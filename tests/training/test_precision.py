@@ -121,12 +121,12 @@ def test_measuring_changes_neither_the_network_nor_a_generator(monkeypatch):
 @pytest.mark.parametrize(
     ("times", "ratio"),
     [
-        # A few images, then the batch; once each to warm up, then three pairs: the median of 2, 3 and 1.
-        ([9, 9, 1, 1, 9, 9, 2, 1, 3, 1, 1, 1], 2.0),
+        # Three times a few images; then the batch, to warm up and in three pairs: the median of 2, 3 and 1.
+        ([1, 9, 1, 9, 1, 2, 9, 9, 2, 1, 3, 1, 1, 1], 2.0),
         # Slower: nothing more is measured.
-        ([9, 9, 1, 1, 9, 9, 7, 10], 0.7),
-        # So slow on a few images that the batch is not tried.
-        ([9, 9, 1, 4], 0.25),
+        ([1, 1, 1, 1, 1, 1, 9, 9, 7, 10], 0.7),
+        # So slow on a few images, each time, that the batch is not tried.
+        ([1, 9, 1, 4, 1, 5], 0.25),
     ],
 )
 def test_the_ratio_is_the_median_of_pairs_side_by_side(monkeypatch, times, ratio):

@@ -42,11 +42,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 TEACHER = "teacher"
 NOBODY = {"distiller": "none"}
+WEIGHTED = "student alone, class-weighted"
 MODELS = (
     Model(TEACHER),
     Model("student alone", NOBODY, TEACHER),
     Model("KD", {"distiller": "kd"}, TEACHER),
-    Model("student alone, class-weighted", NOBODY | {"mitigation": "class_weighted"}, TEACHER),
+    Model(WEIGHTED, NOBODY | {"mitigation": "class_weighted"}, TEACHER),
     Model("KD, calibrated teacher", {"distiller": "kd", "teacher_calibration": "global"}, TEACHER),
     Model("co-advise, convolution and attention", {"distiller": "co_advise"}, TEACHER),
     Model("semantic features (hint)", {"distiller": "hint"}, TEACHER),
@@ -139,6 +140,11 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
             for metric, title in (("accuracy", "accuracy"), ("class_recall_ratio", "class recall ratio"))
         ]
         said.append(f"{model} less student alone: {'; '.join(parts)}.")
+    weighted = values(table, WEIGHTED, "accuracy", setting=one, base="student alone")
+    if len(weighted) and (weighted == 0).all():
+        said.append(
+            "Class weights change nothing here: there are as many images of each class, so every weight is 1."
+        )
     flatter = [
         model.name
         for model in MODELS[1:]

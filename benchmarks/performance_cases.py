@@ -84,7 +84,7 @@ def _warm_student(bench: Bench, pair: Pair, cache: CacheFolder, precision: Preci
 
 
 def cold(bench: Bench) -> list[Case]:
-    """Distillation whose teacher answers for the first time, against torchdistill, each in both number formats."""
+    """Distillation whose teacher answers for the first time, against torchdistill, in each number format."""
     pair, chosen = SMALL, bench.chosen(SMALL)
     workers, peer = bench.fastest_torchdistill(pair)
     works: dict[str, Callable[[], Any]] = {
@@ -94,14 +94,12 @@ def cold(bench: Bench) -> list[Case]:
     }
     comparisons = [("≥ 1.5", "float32, both", "peer, float32", "float32")]
     if chosen != "float32":
-        mixed, short = (
-            bench.experiment(pair, precision=chosen),
-            {"precision": chosen, "teacher_outputs": chosen},
-        )
+        mixed = bench.experiment(pair, precision=chosen)
+        short = bench.experiment(pair, precision=chosen, teacher_outputs=chosen)
         works |= {
             f"peer, {chosen}": bench.torchdistill(pair, workers, chosen).epoch,
             "chosen": bench.epochs(bench.trainer(mixed, None)),
-            chosen: bench.epochs(bench.trainer(bench.experiment(pair, **short), None)),
+            chosen: bench.epochs(bench.trainer(short, None)),
         }
         own = f"fairkd's own choice: {chosen}, teacher float32"
         comparisons += [

@@ -115,7 +115,8 @@ def _torch() -> list[Check]:
 def _threads(count: int) -> Check:
     # Threads that wait for each other keep their cores: see "Beside other work" in docs/results/performance.md.
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if count < 2 or count + busy < (os.cpu_count() or 1) + 0.5:
+    chosen = "OMP_WAIT_POLICY" in os.environ
+    if chosen or count < 2 or count + busy < (os.cpu_count() or 1) + 0.5:
         return Check("torch threads", str(count))
     shared = f"{count}, beside other work (load average {busy:.1f})"
     return Check(

@@ -258,11 +258,14 @@ def test_doctor_is_content_here(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_tells_what_helps_beside_other_work(
     load: float, threads: int, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
     (check,) = [check for check in run_checks() if check.name == "torch threads"]
     assert ("OMP_WAIT_POLICY" in check.way_out) is told and check.found.startswith(str(threads))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    assert not any("OMP_WAIT_POLICY" in check.way_out for check in run_checks())
 
 
 def test_doctor_fails_only_for_the_core(

@@ -24,12 +24,15 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 run: $(VENV)/.installed-notebooks  ## install what is needed, run the main job on the default data, make the report
 	@$(BIN)/fairkd run $(ARGS)
 
+# A file at a time on each core. Threads that wait for others do not spin on a core that others need.
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.installed-test  ## install what tests need and run them all, notebooks included
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	FAIRKD_HEADLESS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --timeout 900 -p no:cacheprovider notebooks docs/tutorial
 
 test-fast: $(VENV)/.installed-test  ## the tests that need no notebook and no browser
-	$(BIN)/python -m pytest -m "not notebooks and not browser and not distributed"
+	$(PYTEST) -m "not notebooks and not browser and not distributed"
 
 lint: $(VENV)/.installed-test  ## style, types and bandit
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ def constraints() -> dict[str, Version]:
     return pins
 
 
-@pytest.mark.parametrize("extra", [None, *(set(PROJECT["optional-dependencies"]) - NOT_PINNED)])
+@pytest.mark.parametrize("extra", [None, *sorted(set(PROJECT["optional-dependencies"]) - NOT_PINNED)])
 def test_constraints_cover_every_direct_dependency_with_a_version_in_its_range(extra):
     pins = constraints()
     for one in requirements(extra):

@@ -85,6 +85,7 @@ MODELS = (
     Model(f"{DI} teacher → KD", _KD | _FAIR, FAIR_TEACHER),
     Model(f"{DI} teacher → KD + resampling", _KD | _FAIR | {"mitigation": "resampling"}, FAIR_TEACHER),
     Model(f"{DI} teacher → KD + projection, weight 1", _FAIR | _adversary("projection", 1.0), FAIR_TEACHER),
+    Model(f"{DI} teacher → KD + {DI}", _KD | _FAIR | {"mitigation": "domain_independent"}, FAIR_TEACHER),
 )
 STUDENTS = tuple(model.name for model in MODELS if model.teacher)
 

@@ -32,7 +32,7 @@ ARGUMENTS = [
 ]
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 _STARTING_SECONDS = 90
-_PATIENCE_MS = 300_000
+PATIENCE_MS = 300_000
 #: What is drawn: the traces' values, the images and all text.
 DRAWN = """figure => JSON.stringify([
     figure._fullData.map(trace => [trace.x, trace.y, trace.z, trace.source].map(values => Array.from(values ?? []))),
@@ -117,6 +117,14 @@ def drag(page: Any, handle: Any, pixels: float) -> None:
     page.mouse.up()
 
 
+def be_patient(page: Any) -> None:
+    """Let what the page waits for and what is expected of it take long: the machine may be busy."""
+    from playwright import sync_api as playwright
+
+    page.set_default_timeout(PATIENCE_MS)
+    playwright.expect.set_options(timeout=PATIENCE_MS)
+
+
 @contextmanager
 def notebook_page(folder: Path, name: str) -> Iterator[Any]:
     """Open a notebook of ``folder``, run all its cells, and keep a picture of the end."""
@@ -125,7 +133,7 @@ def notebook_page(folder: Path, name: str) -> Iterator[Any]:
     with running_lab(folder) as address, playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = chromium.new_page(viewport={"width": 1280, "height": 1400})
-        page.set_default_timeout(_PATIENCE_MS)
+        be_patient(page)
         page.goto(address.format(path=name))
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         run_menu(page, "Run All Cells")
@@ -157,4 +165,4 @@ def shows(panel: Any, text: str) -> None:
     """Wait until the panel has this text."""
     from playwright import sync_api as playwright
 
-    playwright.expect(panel).to_contain_text(text, timeout=_PATIENCE_MS)
+    playwright.expect(panel).to_contain_text(text)

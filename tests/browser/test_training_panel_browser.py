@@ -8,7 +8,16 @@ from typing import Any
 
 import nbformat
 import pytest
-from jupyter_lab import ARGUMENTS, CHROMIUM, copy_notebook, drag, run_menu, running_lab
+from jupyter_lab import (
+    ARGUMENTS,
+    CHROMIUM,
+    PATIENCE_MS,
+    be_patient,
+    copy_notebook,
+    drag,
+    run_menu,
+    running_lab,
+)
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'fairkd[test]'")
 pytest.importorskip("jupyterlab", reason="needs JupyterLab: pip install 'fairkd[notebooks]'")
@@ -38,7 +47,7 @@ def page(tmp_path: Path) -> Iterator[Any]:
     with running_lab(tmp_path) as address, playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = chromium.new_page(viewport={"width": 1280, "height": 1400})
-        page.set_default_timeout(60_000)
+        be_patient(page)
         page.goto(address.format(path=NOTEBOOK))
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         yield page
@@ -68,7 +77,7 @@ class PanelPage:
         return self.box.locator(".widget-slider").filter(has_text=setting).locator(".noUi-handle")
 
     def until(self, state: str) -> None:
-        playwright.expect(self.state).to_contain_text(state, timeout=600_000)
+        playwright.expect(self.state).to_contain_text(state, timeout=2 * PATIENCE_MS)
 
     def marked(self, text: str) -> None:
         """Wait until the figure has a line with this label."""

@@ -120,7 +120,7 @@ def check_whole(folder: Path) -> None:
         assert len(pd.read_csv(file))
 
 
-@pytest.mark.timeout(6 * 3600 if KILLS else 600)
+@pytest.mark.timeout(6 * 3600 if KILLS else 1200)
 def test_a_killed_sweep_leaves_no_worker_and_the_rerun_ends_as_an_undisturbed_one(tmp_path):
     undisturbed = Sweep(tmp_path / "undisturbed")
     duration = undisturbed.finish()

@@ -149,7 +149,67 @@ def test_student_s_interval_over_the_seeds_is_scipy_s():
     assert (mean, low, high) == pytest.approx((0.0275, expected.low, expected.high))
     assert tables.relation(found) == 1 and tables.relation(-found) == -1
     assert tables.relation(pd.Series([0.01, -0.01])) == 0 and tables.relation(found[:1]) == 0
-    assert np.isnan(tables.seed_interval(found[:1])[1])
+    # Two seeds that happen to agree settle nothing.
+    assert np.isnan(tables.seed_interval(found[:2])[1]) and tables.relation(pd.Series([0.01, 0.01])) == 0
+
+
+def a_study_table(
+    setting: str, metric: str, of_models: dict[str, list[float]], base: str = ""
+) -> pd.DataFrame:
+    """Rows of a metric on the test split, a value a seed."""
+    rows = [
+        {
+            "setting": setting,
+            "model": model,
+            "metric": metric,
+            "seed": seed,
+            "split": "test",
+            "base": base,
+            "value": value,
+        }
+        for model, found in of_models.items()
+        for seed, value in enumerate(found)
+    ]
+    return pd.DataFrame(rows).assign(low=np.nan, high=np.nan)
+
+
+@pytest.mark.parametrize(
+    ("differences", "text"),
+    [
+        ([0.01], "gap +1.0 points (one seed; no interval)"),
+        ([0.01, -0.02], "gap −0.5 points (2 seeds: +1.0 and −2.0; the images settle the sign in 0 of 0)"),
+        (
+            [0.01, 0.02, 0.03],
+            "gap +2.0 points (over 3 seeds −0.5 to +4.5; the images settle the sign in 0 of 0)",
+        ),
+    ],
+)
+def test_a_difference_says_how_many_seeds_it_rests_on(differences, text):
+    tables = importlib.import_module("tables")
+    table = a_study_table("digits", "recall_gap", {"KD": differences}, base="teacher")
+    assert tables.say_difference(table, "KD", "teacher", "recall_gap", "gap", setting="digits") == text
+
+
+def test_the_gap_of_a_model_without_differences_is_that_of_too_few_images():
+    module = importlib.import_module("utkface")
+    table = a_study_table("one", "accuracy", {"KD": [0.5]})
+    few, many = (module._floor(table, {"test": [[n, n], [n, n]]}, "one") for n in (1, 1_000_000))
+    # Of two coins that are thrown once each, every second pair differs.
+    assert "of about 50." in few.replace("\n", " ") and "of about 0.1 %" in many.replace("\n", " ")
+
+
+def test_temperature_s_order_counts_only_what_the_seeds_settle():
+    module = importlib.import_module("temperature")
+    published = sorted(module.PUBLISHED, key=lambda name: module.PUBLISHED[name])
+    spread = np.array([-1e-5, 0.0, 1e-5])
+    same = a_study_table("d", module.SENSITIVITY, {n: list(i + spread) for i, n in enumerate(published)})
+    assert "10 have the published order" in " ".join(module._order(same, "d").split())
+    opposite = same.assign(value=-same["value"])
+    assert "0 have the published order here beyond the spread of the seeds, 10 the opposite" in module._order(
+        opposite, "d"
+    )
+    few = same[same["seed"] < 2]
+    assert module._order(few, "d").endswith("10 neither.")
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.0123, "+1.2"), (-0.0123, "−1.2"), (-0.0001, "+0.0")])

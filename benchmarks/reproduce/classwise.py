@@ -16,7 +16,20 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 from study import Model, Study, machine, main
-from tables import has_run, relation, rows_table, say_difference, training, values, wrapped
+from tables import (
+    FEWEST,
+    INTERVALS,
+    definitions,
+    has_run,
+    mean_and_spread,
+    relation,
+    rows_table,
+    say_difference,
+    say_missing,
+    training,
+    values,
+    wrapped,
+)
 
 import fairkd
 from fairkd.data.splits import Splits
@@ -29,6 +42,7 @@ METRICS = {
     "f1": "mean F1, %",
     "expected_calibration_error": "calibration error, %",
 }
+RECALL = "recall of "
 COMPARED = ("accuracy", "class_recall_ratio", "expected_calibration_error")
 SMALL, PAPER = "small networks", "EfficientNet-B4 → B0"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -96,8 +110,7 @@ def page(study: Study) -> str:
     what = (
         "CIFAR-10 without groups. The class recall ratio is the mean recall of the classes over the best "
         "class's; one study prints it as disparate impact, and there is no group in it. AUROC, precision and "
-        "F1 are means over the classes. Mean ± standard deviation over the seeds; differences are paired by "
-        "seed and by test image, with Student's 95 % interval over the seeds."
+        f"F1 are means over the classes. Mean ± standard deviation over the seeds. {INTERVALS}"
     )
     where = (
         f"{machine()}, shared with other work; {training(table)}. Made by `python "
@@ -112,16 +125,18 @@ def page(study: Study) -> str:
         if (table["setting"] == one).any():
             parts += [f"## {one.capitalize() if one == SMALL else one}", _deviations(study, one)]
             parts += ["\n".join(wrapped(line, "- ") for line in _answers(table, one)), _table(table, one)]
+            parts += [say_missing(table, [model.name for model in MODELS], setting=one)]
             parts += ["### By class", _by_class(table, one)]
         else:
             reason = "not run yet" if one == SMALL else "not run, since no GPU was there"
             parts += [f"## {one}", f"These networks were {reason}."]
-    return "\n\n".join([*parts, "## Published", _published()]) + "\n"
+    parts += ["## Published", _published(), definitions(METRICS)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _deviations(study: Study, one: str) -> str:
     chosen = study.parameters(one, MODELS[0], 0)
-    images = f"{chosen.samples:,} of the 60,000 images, " if chosen.samples else ""
+    images = f"{chosen.samples:,} of the 60,000 images, training and test alike, " if chosen.samples else ""
     return wrapped(
         f"{chosen.teacher} ({chosen.teacher_epochs} epochs) teaches {chosen.student} ({chosen.student_epochs} "
         f"epochs); {images}{chosen.image_size or 32} pixels; "
@@ -139,7 +154,12 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
             say_difference(table, model, "student alone", metric, title, setting=one)
             for metric, title in (("accuracy", "accuracy"), ("class_recall_ratio", "class recall ratio"))
         ]
-        said.append(f"{model} less student alone: {'; '.join(parts)}.")
+        extremes = [
+            f"{which} {mean_and_spread(_extreme(table, model, which, one))} %, "
+            f"{mean_and_spread(_extreme(table, 'student alone', which, one))} % alone"
+            for which in ("lowest", "highest")
+        ]
+        said.append(f"{model} less student alone: {'; '.join(parts)}. Class recalls: {'; '.join(extremes)}.")
     weighted = values(table, WEIGHTED, "accuracy", setting=one, base="student alone")
     if len(weighted) and (weighted == 0).all():
         said.append(
@@ -150,12 +170,35 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
         for model in MODELS[1:]
         if relation(values(table, model.name, "class_recall_ratio", setting=one, base="student alone")) > 0
     ]
+    levelled = [
+        model.name
+        for model in MODELS[2:]
+        if values(table, model.name, "class_recall_ratio", setting=one, base="student alone").mean() > 0
+        and (
+            _extreme(table, model.name, "lowest", one) - _extreme(table, "student alone", "lowest", one)
+        ).mean()
+        < 0
+    ]
+    if levelled:
+        said.append(
+            f"A higher ratio is not always a better worst class: {', '.join(levelled)} has a higher mean ratio and a "
+            "lower lowest class recall than the student alone, since its best class fell."
+        )
     known = values(table, "student alone", "accuracy", setting=one)
-    settled = "More seeds are needed to say" if len(known) < 2 else f"{', '.join(flatter) or 'none of them'}"
+    settled = (
+        "More seeds are needed to say" if len(known) < FEWEST else f"{', '.join(flatter) or 'none of them'}"
+    )
     return [
         *said,
         f"Whose class recalls are closer together than the student's alone, over the seeds: {settled}.",
     ]
+
+
+def _extreme(table: pd.DataFrame, model: str, which: str, one: str) -> pd.Series:
+    """Return the lowest or highest recall of a class by seed."""
+    mine = table[(table["setting"] == one) & (table["model"] == model)]
+    recalls = mine[mine["metric"].str.startswith(RECALL)].groupby("seed")["value"]
+    return recalls.min() if which == "lowest" else recalls.max()
 
 
 def _table(table: pd.DataFrame, one: str) -> str:
@@ -174,9 +217,8 @@ def _table(table: pd.DataFrame, one: str) -> str:
 
 def _by_class(table: pd.DataFrame, one: str) -> str:
     """Return precision, recall and F1 of each class, means over the seeds in percent."""
-    prefix = "recall of "
-    recalls = table[(table["setting"] == one) & table["metric"].str.startswith(prefix)]
-    names = recalls["metric"].str.removeprefix(prefix).drop_duplicates()
+    recalls = table[(table["setting"] == one) & table["metric"].str.startswith(RECALL)]
+    names = recalls["metric"].str.removeprefix(RECALL).drop_duplicates()
     models = [model.name for model in MODELS if model.name in set(recalls["model"])]
     lines = [f"| class | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
     for name in names:

@@ -9,6 +9,17 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from fairkd.metrics import METRICS
+
+#: Fewer seeds say next to nothing about their spread: of two, Student's interval is 12.7 standard errors wide.
+FEWEST = 3
+#: What the intervals on the pages are.
+INTERVALS = (
+    "Differences are paired by seed and by test image, with Student's 95 % interval over the seeds where there are "
+    f"{FEWEST} or more; of two seeds both differences are given; of a single seed the interval over the test images, "
+    "where both models were trained on one machine."
+)
+
 
 def values(
     table: pd.DataFrame, model: str, metric: str, split: str = "test", *, setting: str, base: str = ""
@@ -44,10 +55,10 @@ def mean_and_spread(found: pd.Series, digits: int = 1) -> str:
 
 
 def seed_interval(differences: pd.Series) -> tuple[float, float, float]:
-    """Return the mean of paired differences with Student's 95 % limits over the seeds; NaN for one seed."""
+    """Return the mean of paired differences with Student's 95 % limits over the seeds; NaN for fewer than three."""
     found = differences.to_numpy()
     mean = float(found.mean())
-    if len(found) == 1:
+    if len(found) < FEWEST:
         return mean, np.nan, np.nan
     half = float(t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
     return mean, mean - half, mean + half
@@ -70,9 +81,14 @@ def say_difference(
         return f"{title} {signed(mean)} points (one seed; {images})"
     settled = int(((known["low"] > 0) | (known["high"] < 0)).sum())
     images = f"the images settle the sign in {settled} of {len(known)}"
-    return (
-        f"{title} {signed(mean)} points (over {len(found)} seeds {signed(low)} to {signed(high)}; {images})"
-    )
+    over = f"over {len(found)} seeds {signed(low)} to {signed(high)}"
+    if len(found) < FEWEST:
+        over = f"{len(found)} seeds: {_each(found['value'])}"
+    return f"{title} {signed(mean)} points ({over}; {images})"
+
+
+def _each(differences: pd.Series) -> str:
+    return " and ".join(signed(one) for one in differences)
 
 
 def differences_table(
@@ -86,7 +102,7 @@ def differences_table(
 ) -> str:
     """Return a Markdown table of differences in percentage points, of the models that have run.
 
-    With Student's 95 % interval over the seeds; of a single seed with the interval over the test images.
+    With the intervals that ``INTERVALS`` names.
 
     Args:
         table: what :meth:`Study.read` returns.
@@ -114,12 +130,14 @@ def _difference(found: pd.DataFrame) -> str:
     mean, low, high = seed_interval(found["value"])
     if len(found) == 1:
         low, high = found["low"].iloc[0], found["high"].iloc[0]
+    elif len(found) < FEWEST:
+        return f"{signed(mean)} ({_each(found['value'])})"
     return signed(mean) if np.isnan(low) else f"{signed(mean)} ({signed(low)} to {signed(high)})"
 
 
 def relation(differences: pd.Series) -> int:
     """Return the sign of a difference where Student's interval over the seeds excludes 0, and 0 otherwise."""
-    if len(differences) < 2:
+    if len(differences) < FEWEST:
         return 0
     _, low, high = seed_interval(differences)
     return int(low > 0) - int(high < 0)
@@ -135,7 +153,7 @@ def rows_table(
 ) -> str:
     """Return a Markdown table of what has run: a row a model, a column a metric of the test split in percent."""
     lines = [
-        f"| model | seeds | {' | '.join(metrics.values())} | parameters | training (s) |",
+        f"| model | seeds | {' | '.join(metrics.values())} | parameters | training (s), median |",
         f"|---|---|{'---|' * len(metrics)}---|---|",
     ]
     for model in models:
@@ -145,7 +163,7 @@ def rows_table(
             continue
         count = values(table, model, "param_count", "", setting=setting).iloc[0]
         lines.append(
-            f"| {model} | {len(seconds)} | {' | '.join(cells)} | {count:,.0f} | {seconds.mean():,.0f} |"
+            f"| {model} | {len(seconds)} | {' | '.join(cells)} | {count:,.0f} | {seconds.median():,.0f} |"
         )
     return "\n".join(lines)
 
@@ -159,6 +177,17 @@ def say_missing(table: pd.DataFrame, models: Sequence[str], *, setting: str) -> 
     """Name the models that have not run yet; nothing where all have."""
     missing = [model for model in models if values(table, model, "seconds", "", setting=setting).empty]
     return wrapped(f"Not run yet: {'; '.join(missing)}.") if missing else ""
+
+
+def definitions(columns: Mapping[str, str], further: Mapping[str, str] | None = None) -> str:
+    """Return what the columns of the tables mean, from their metrics; further ones by their titles."""
+    known = {
+        title.removesuffix(", %"): METRICS[metric].definition
+        for metric, title in columns.items()
+        if metric in METRICS
+    }
+    lines = [wrapped(f"{title}: {text}", "- ") for title, text in {**known, **(further or {})}.items()]
+    return "\n".join(["## Definitions", "", *lines])
 
 
 def training(table: pd.DataFrame) -> str:

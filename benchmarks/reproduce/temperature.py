@@ -9,12 +9,24 @@ study.py for how it goes on after an interruption.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
 import cifar10s
 import pandas as pd
 from study import Model, Study, machine, main
-from tables import mean_and_spread, relation, rows_table, say_difference, training, values, wrapped
+from tables import (
+    INTERVALS,
+    definitions,
+    mean_and_spread,
+    relation,
+    rows_table,
+    say_difference,
+    seed_interval,
+    training,
+    values,
+    wrapped,
+)
 
 import fairkd
 from fairkd.analysis import prediction_sensitivity
@@ -64,8 +76,7 @@ def page(study: Study) -> str:
     """Return docs/results/temperature.md."""
     table = study.read()
     how = (
-        "Plain KD, without mitigation, at seven temperatures. Mean ± standard deviation over the seeds; "
-        "differences are paired by seed and by test image, with Student's 95 % interval over the seeds. "
+        f"Plain KD, without mitigation, at seven temperatures. Mean ± standard deviation over the seeds. {INTERVALS} "
         "Prediction sensitivity: mean over pairs of 1,000 test images of the distance of the predicted "
         "probabilities over the distance of the pixels (0 to 1), in thousandths; lower is fairer, and a model "
         "that cannot tell images apart has 0, so it is to be read beside the accuracy."
@@ -79,7 +90,7 @@ def page(study: Study) -> str:
         parts += [f"## {setting}", _networks(study, setting)]
         done = (table["setting"] == setting).any()
         parts += [_sentences(table, setting), _table(table, setting)] if done else ["Not run yet."]
-    return "\n\n".join([*parts, "## Published, CelebA", _published(table)]) + "\n"
+    return "\n\n".join([*parts, "## Published, CelebA", _published(table), definitions(METRICS)]) + "\n"
 
 
 def _networks(study: Study, setting: str) -> str:
@@ -105,35 +116,58 @@ def _table(table: pd.DataFrame, setting: str) -> str:
 
 
 def _sentences(table: pd.DataFrame, setting: str) -> str:
-    known = [name for name in STUDENTS if len(values(table, name, "accuracy", setting=setting))]
     lines = []
-    for metric, title, best in (
-        ("accuracy", "accuracy", max),
-        ("recall_gap", "mean recall gap", min),
-        (SENSITIVITY, "prediction sensitivity", min),
-    ):
-        means = {name: values(table, name, metric, setting=setting).mean() for name in known}
-        chosen = best(known, key=lambda name: means[name])
-        extreme = "highest" if best is max else "lowest"
-        lines.append(
-            f"The mean {title} is {extreme} at {chosen.removeprefix('KD, ')}.".replace("mean mean", "mean")
-        )
     for name in ("KD, T = 4", "KD, T = 10", "KD, T = 20"):
         differences = [
             say_difference(table, name, "KD, T = 1", metric, title, setting=setting)
             for metric, title in (("accuracy", "accuracy"), ("recall_gap", "mean recall gap"))
         ]
-        lines.append(f"{name} less {'KD, T = 1'}: {'; '.join(differences)}.")
-    lines += [_beyond_ten(table, setting), _order(table, setting)]
+        lines.append(f"{name} less {'KD, T = 1'}: {'; '.join(differences)}; {_less(table, setting, name)}.")
+    lines += [_against(table, setting, "student alone"), _beyond_ten(table, setting), _order(table, setting)]
     return "\n".join(wrapped(line, "- ") for line in lines)
 
 
+def _sensitivities(table: pd.DataFrame, setting: str, one: str, other: str) -> pd.Series:
+    """Return the differences of the prediction sensitivity by seed."""
+    first, second = (values(table, name, SENSITIVITY, setting=setting) for name in (one, other))
+    return (first - second).dropna()
+
+
+def _less(table: pd.DataFrame, setting: str, name: str) -> str:
+    """Say how the prediction sensitivity differs from that at a temperature of 1."""
+    found = 1000 * _sensitivities(table, setting, name, "KD, T = 1")
+    if found.empty:
+        return "prediction sensitivity: not run"
+    mean, low, high = seed_interval(found)
+    over = "" if pd.isna(low) else f" (over {len(found)} seeds {low:+.1f} to {high:+.1f})"
+    return f"prediction sensitivity {mean:+.1f} thousandths{over}".replace("-", "−")
+
+
+def _against(table: pd.DataFrame, setting: str, base: str) -> str:
+    """Name the temperatures whose prediction sensitivity differs from a base's beyond the spread of the seeds."""
+    signs = {
+        f"{temperature:g}": relation(_sensitivities(table, setting, name, base))
+        for name, temperature in STUDENTS.items()
+    }
+    lower, higher = (", ".join(t for t, sign in signs.items() if sign == wanted) for wanted in (-1, 1))
+    return (
+        f"Beyond the spread of the seeds the prediction sensitivity is lower than that of the {base} at T = "
+        f"{lower or 'none'}, and higher at T = {higher or 'none'}; published: lower at every temperature."
+    )
+
+
 def _order(table: pd.DataFrame, setting: str) -> str:
-    """Say whether the published models have the published order here."""
-    means = {name: values(table, name, SENSITIVITY, setting=setting).mean() for name in PUBLISHED}
-    own, published = (sorted(PUBLISHED, key=lambda name: one[name]) for one in (means, PUBLISHED))
-    verdict = "the published order" if own == published else f"published: {'; '.join(published)}"
-    return f"From the least to the most sensitive, by the means: {'; '.join(own)} ({verdict})."
+    """Say which of the published order holds here beyond the spread of the seeds, and what is reversed."""
+    order = sorted(PUBLISHED, key=lambda name: PUBLISHED[name])
+    signs = {
+        (lower, higher): relation(_sensitivities(table, setting, higher, lower))
+        for lower, higher in combinations(order, 2)
+    }
+    held, reversed_ = (sum(sign == wanted for sign in signs.values()) for wanted in (1, -1))
+    return (
+        f"Of the {len(signs)} pairs of published models, {held} have the published order here beyond the spread of the "
+        f"seeds, {reversed_} the opposite one, {len(signs) - held - reversed_} neither."
+    )
 
 
 def _beyond_ten(table: pd.DataFrame, setting: str) -> str:

@@ -2,35 +2,54 @@
 
     python benchmarks/default_run.py --seeds 5 [--weights 1 3 10 30 100]
 
-Trains teacher, student alone, plain KD and KD with the adversary for each seed, chooses the adversary weight on
-validation data by the rule of notebook 03 (mean over seeds), and writes docs/results/default_run.md and .json; then
-benchmarks/readme_table.py writes the README's table. Finished models are reused, so that it can be stopped and
-started again.
+Trains teacher, student alone, plain KD, KD with resampling and KD with the adversary for each seed, chooses the
+adversary weight on validation data by the rule of notebook 03 (mean over seeds), and writes docs/results/default_run.md
+and .json; then benchmarks/readme_table.py writes the README's table. Finished models are reused, so that it can be
+stopped and started again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 import fairkd
 from fairkd.evaluation import compare, evaluate
-from fairkd.reproducibility import version_of
+from fairkd.narrative import signed
+from fairkd.recipes.setup import precision
 from fairkd.tables import evaluate_models, overall
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(Path(__file__).parent / "reproduce"))
+from study import machine  # noqa: E402
+from tables import relation, seed_interval  # noqa: E402
+
 METRICS = ("accuracy", "worst_group_accuracy", "recall_gap")
 NAMES = {
     "teacher": "teacher",
     "student_scratch": "student alone",
-    "student_kd": "student, KD",
-    "student_fair": "student, KD + adversary",
+    "student_kd": "KD",
+    "student_resampling": "KD + resampling",
+    "student_fair": "KD + adversary",
 }
+#: Compared on the test images of each seed, model and baseline.
+PAIRS = (
+    ("student_kd", "teacher"),
+    ("student_kd", "student_scratch"),
+    ("student_fair", "student_kd"),
+    ("student_fair", "student_scratch"),
+    ("student_fair", "teacher"),
+    ("student_fair", "student_resampling"),
+    ("student_resampling", "student_kd"),
+)
+#: Those of which every seed is shown.
+SHOWN = (PAIRS[0], PAIRS[2])
 
 
 def validation_scores(predictions: fairkd.Predictions) -> dict[str, float]:
@@ -40,14 +59,15 @@ def validation_scores(predictions: fairkd.Predictions) -> dict[str, float]:
 
 
 def run_seed(seed: int, weights: list[float], output_dir: str) -> tuple[pd.DataFrame, list[dict]]:
-    """Return the test rows of the four models with paired comparisons, and the validation rows of the weights."""
+    """Return the test rows of the models with paired comparisons, and the validation rows of the weights."""
     experiment = fairkd.Experiment(seed=seed, output_dir=output_dir)
     teacher = fairkd.train_teacher(experiment)
     models = {"teacher": teacher, **fairkd.train_students(experiment, teacher)}
+    resampling = experiment.replace(mitigation="resampling")
+    models["student_resampling"] = fairkd.distill_student(resampling, teacher)
     predictions = {name: model.predictions for name, model in models.items()}
     rows = overall(evaluate_models(predictions, seed=seed), METRICS)
-    pairs = (("student_kd", "teacher"), ("student_fair", "student_kd"))
-    for model, baseline in pairs:
+    for model, baseline in PAIRS:
         table = compare({baseline: predictions[baseline], model: predictions[model]})
         rows = pd.concat([rows, overall(table, METRICS).assign(seed=seed)])
     trials = [{"seed": seed, "weight": 0.0, **validation_scores(models["student_kd"].validation)}]
@@ -73,18 +93,40 @@ def models_table(rows: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def comparisons_table(rows: pd.DataFrame) -> str:
-    """Return one row a seed and comparison."""
+def pairs_table(rows: pd.DataFrame) -> str:
+    """Return mean differences with Student's interval over the seeds."""
+    lines = ["| difference of | accuracy | mean recall gap |", "|---|---|---|"]
+    for model, baseline in PAIRS:
+        mine = rows[(rows["model"] == model) & (rows["baseline"] == baseline)].set_index("metric")["value"]
+        intervals = [seed_interval(mine.loc[[metric]]) for metric in ("accuracy", "recall_gap")]
+        cells = [f"{signed(mean)} ({signed(low)} to {signed(high)})" for mean, low, high in intervals]
+        lines.append(f"| {NAMES[model]} − {NAMES[baseline]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def settled(rows: pd.DataFrame) -> str:
+    """Say which differences of the mean recall gap are settled over the seeds."""
+    words = {1: "is larger than", -1: "is smaller than", 0: "is not shown to differ from"}
+    said = []
+    for model, baseline in PAIRS:
+        chosen = (rows["model"] == model) & (rows["baseline"] == baseline) & (rows["metric"] == "recall_gap")
+        sign = relation(rows[chosen]["value"])
+        said.append(f"- The mean recall gap of {NAMES[model]} {words[sign]} that of {NAMES[baseline]}.")
+    return "\n".join(said)
+
+
+def seeds_table(rows: pd.DataFrame) -> str:
+    """Return one row a seed and comparison that is shown."""
     lines = [
         "| seed | difference of | metric | difference | 95 % interval | excludes 0 |",
         "|---|---|---|---|---|---|",
     ]
+    shown = np.array([pair in SHOWN for pair in zip(rows["model"], rows["baseline"], strict=True)])
     lines += [
         f"| {row['seed']} | {NAMES[row['model']]} − {NAMES[row['baseline']]} | {row['metric']} | "
-        f"{row['value']:+.3f} | {row['low']:+.3f} to {row['high']:+.3f} | {'yes' if row['supported'] else 'no'} |"
-        for row in rows[rows["baseline"].notna() & (rows["metric"] != "worst_group_accuracy")].to_dict(
-            "records"
-        )
+        f"{signed(row['value'])} | {signed(row['low'])} to {signed(row['high'])} | "
+        f"{'yes' if row['supported'] else 'no'} |"
+        for row in rows[shown & (rows["metric"] != "worst_group_accuracy")].to_dict("records")
     ]
     return "\n".join(lines)
 
@@ -104,57 +146,75 @@ def chosen_weight(trials: pd.DataFrame, tolerance: float) -> float:
     return float(near["recall_gap"].idxmin())
 
 
+def page(noted: dict[str, Any]) -> str:
+    """Return docs/results/default_run.md."""
+    rows, trials = pd.DataFrame(noted["rows"]), pd.DataFrame(noted["trials"])
+    rows["baseline"] = rows["baseline"].astype(object).where(rows["baseline"].notna(), None)
+    seeds, default = rows["seed"].nunique(), fairkd.Experiment()
+    counts = []
+    for (model, baseline), sign in zip(SHOWN, (1, -1), strict=True):
+        chosen = (rows["model"] == model) & (rows["baseline"] == baseline) & (rows["metric"] == "recall_gap")
+        mine = rows[chosen]
+        counts.append(int((mine["supported"].astype(bool) & (np.sign(mine["value"]) == sign)).sum()))
+    named = chosen_weight(trials, default.selection_tolerance)
+    return f"""# The default run over {seeds} seeds
+
+Made by `python benchmarks/default_run.py {noted["command"]}`
+on {noted["machine"]},
+CPU only, networks in {noted["precision"]}.
+Test split, mean ± standard deviation over the seeds; a seed draws the split, the tints, the initial weights and
+the order of the batches. The same seed gives other numbers on another processor or in another number format, so
+this page and those of other studies differ.
+
+{models_table(rows)}
+
+Paired differences, with Student's 95 % interval over the seeds:
+
+{pairs_table(rows)}
+
+{settled(rows)}
+
+In {counts[0]} of {seeds} seeds plain distillation has a larger mean recall gap than its
+teacher, and in {counts[1]} of {seeds} seeds the adversary's student a smaller one than plain
+distillation, with an interval over the test images that excludes 0:
+
+{seeds_table(rows)}
+
+## How the adversary weight was chosen
+
+Validation split of the same seeds, mean ± standard deviation. The rule: the smallest mean recall gap among the weights
+whose mean accuracy is within {default.selection_tolerance:g} of the best. It names weight {named:g};
+the default is {default.adversary_weight:g}.
+
+{weights_table(trials)}
+"""
+
+
 def main() -> None:
-    """Run all seeds and write the pages."""
+    """Run all seeds and write the numbers and the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--weights", type=float, nargs="*", default=[1.0, 3.0, 10.0, 30.0, 100.0])
     parser.add_argument("--output-dir", default="outputs")
+    parser.add_argument("--page", action="store_true", help="train nothing: write the page from the numbers")
     arguments = parser.parse_args()
-    results = [run_seed(seed, arguments.weights, arguments.output_dir) for seed in range(arguments.seeds)]
-    rows = pd.concat([rows for rows, _ in results], ignore_index=True)
-    trials = pd.DataFrame([trial for _, several in results for trial in several])
-    default = fairkd.Experiment()
-    versions = ", ".join(f"{name} {version_of(name)}" for name in ("fairkd", "torch", "timm"))
-    supported = rows[rows["baseline"].notna() & (rows["metric"] == "recall_gap")]
-    counts = {
-        model: int((group["supported"] & (np.sign(group["value"]) == sign)).sum())
-        for model, sign in (("student_kd", 1), ("student_fair", -1))
-        for group in [supported[supported["model"] == model]]
-    }
-    command = f"--seeds {arguments.seeds} --weights {' '.join(f'{weight:g}' for weight in arguments.weights)}"
-    named = chosen_weight(trials, default.selection_tolerance)
-    page = f"""# The default run over {arguments.seeds} seeds
-
-Made by `python benchmarks/default_run.py {command}`
-on {platform.system()} {platform.machine()} with {versions}, CPU only.
-Test split, mean ± standard deviation over the seeds; a seed draws the split, the tints, the initial weights and
-the order of the batches.
-
-{models_table(rows)}
-
-In {counts["student_kd"]} of {arguments.seeds} seeds plain distillation has a larger mean recall gap than its
-teacher, and in {counts["student_fair"]} of {arguments.seeds} seeds the adversary's student a smaller one than plain
-distillation, with a paired 95 % interval that excludes 0:
-
-{comparisons_table(rows)}
-
-## How the adversary weight was chosen
-
-Validation split, mean ± standard deviation over the seeds. The rule: the smallest mean recall gap among the weights
-whose mean accuracy is within {default.selection_tolerance:g} of the best. It names weight {named:g};
-the default is {default.adversary_weight:g}.
-
-{weights_table(trials)}
-"""
-    folder = ROOT / "docs" / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "default_run.md").write_text(page, encoding="utf-8")
-    (folder / "default_run.json").write_text(
-        json.dumps(json.loads(rows.to_json(orient="records")), indent=1) + "\n", encoding="utf-8"
-    )
+    file = ROOT / "docs" / "results" / "default_run.json"
+    if not arguments.page:
+        weights, default = arguments.weights, fairkd.Experiment()
+        results = [run_seed(seed, weights, arguments.output_dir) for seed in range(arguments.seeds)]
+        rows = pd.concat([rows for rows, _ in results], ignore_index=True)
+        noted = {
+            "command": f"--seeds {arguments.seeds} --weights {' '.join(f'{weight:g}' for weight in weights)}",
+            "machine": machine(),
+            "precision": precision(default, "student", fairkd.load_splits(default), "cpu"),
+            "rows": json.loads(rows.drop(columns="definition").to_json(orient="records")),
+            "trials": [trial for _, several in results for trial in several],
+        }
+        file.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+    noted = json.loads(file.read_text(encoding="utf-8"))
+    file.with_suffix(".md").write_text(page(noted), encoding="utf-8")
 
 
 if __name__ == "__main__":

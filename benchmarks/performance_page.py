@@ -224,7 +224,7 @@ def _accuracy(accuracies: dict[str, list[float]]) -> str:
     what = (
         "KD of the default teacher into the default student on colored-digits, the same epochs, learning-rate "
         "schedule and initial weights; batch order and augmentation differ. The means differ by "
-        f"{difference:+.3f}, {relation} two standard deviations of the seeds ({spread:.3f})."
+        f"{difference:+.3f}, {relation} two standard deviations of the seeds (one is {spread:.3f})."
     )
     return _wrapped(what) + "\n\n" + "\n".join(lines)
 

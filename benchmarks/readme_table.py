@@ -35,6 +35,7 @@ DIGITS = {
     "student_scratch": "student alone",
     "student_kd": "KD",
     "student_fair": "KD + gradient reversal, weight 10",
+    "student_resampling": "KD + resampling",
 }
 FACES = "age by gender, skewed"
 #: The students of the studies that the README has room for.
@@ -48,36 +49,46 @@ SHOWN = {
         f"student alone, {cifar10s.DI}",
         f"{cifar10s.DI} teacher → KD + resampling",
     ),
-    "utkface": ("student alone", "KD", "KD + gradient reversal, 10", "KD + resampling"),
+    "utkface": (
+        "student alone",
+        "KD",
+        "KD + gradient reversal, 10",
+        "KD + recall-gap critic",
+        "KD + resampling",
+    ),
 }
-Row = tuple[str, str, pd.Series, pd.Series, tuple[str, int]]
+#: A network as it was trained: its name, the images' size, the number of classes and the stem.
+Built = tuple[str, int, int, str]
+Row = tuple[str, str, pd.Series, pd.Series, Built]
 
 
-def studies() -> list[tuple[str, Study, str]]:
-    """Return title, study and setting of what is shown beside the default run."""
+def studies() -> list[tuple[str, Study, str, int, int]]:
+    """Return title, study, setting, image size and number of classes of what is shown beside the default run."""
     nowhere = Path("data")
+    ages = utkface.AGES.count(",") + 1
     return [
-        ("CIFAR-10S", cifar10s.study(nowhere, "outputs"), cifar10s.SMALL),
-        (f"UTKFace, {FACES}", utkface.study(nowhere, "outputs"), FACES),
+        ("CIFAR-10S", cifar10s.study(nowhere, "outputs"), cifar10s.SMALL, 32, 10),
+        (f"UTKFace, {FACES}", utkface.study(nowhere, "outputs"), FACES, 64, ages),
     ]
 
 
 def rows() -> Iterator[Row]:
-    """Return data, model, accuracies and mean recall gaps by seed, and the network with its image size."""
-    noted = pd.DataFrame(json.loads((RESULTS / "default_run.json").read_text(encoding="utf-8")))
+    """Return data, model, accuracies and mean recall gaps by seed, and the network."""
+    noted = pd.DataFrame(json.loads((RESULTS / "default_run.json").read_text(encoding="utf-8"))["rows"])
     noted = noted[noted["baseline"].isna()]
     default = fairkd.Experiment()
+    digits = fairkd.load_splits(default)
     for model, name in DIGITS.items():
         found = (
             noted[(noted["model"] == model) & (noted["metric"] == metric)]["value"]
             for metric in ("accuracy", "recall_gap")
         )
         network = default.teacher if model == "teacher" else default.student
-        yield "colored-digits", name, *found, (network, 32)
-    for title, study, setting in studies():
+        built = (network, digits.image_size[0], digits.num_classes, digits.stem)
+        yield "colored-digits", name, *found, built
+    for title, study, setting, size, classes in studies():
         table = study.read()
         chosen = study.parameters(setting, study.models[0], 0)
-        size = chosen.image_size or (64 if chosen.dataset == "utkface" else 32)
         for model in study.models:
             if model.teacher and model.name not in SHOWN[study.name]:
                 continue
@@ -85,7 +96,13 @@ def rows() -> Iterator[Row]:
                 values(table, model.name, metric, setting=setting) for metric in ("accuracy", "recall_gap")
             )
             network = chosen.student if model.teacher else chosen.teacher
-            yield title, model.name, *found, (network, size)
+            yield title, model.name, *found, (network, size, classes, chosen.stem)
+
+
+def key(built: Built) -> str:
+    """Name a network in the file of costs."""
+    name, size, classes, stem = built
+    return f"{name} at {size}, {classes} classes, stem {stem}"
 
 
 def costs(again: bool) -> dict[str, dict[str, Any]]:
@@ -96,11 +113,10 @@ def costs(again: bool) -> dict[str, dict[str, Any]]:
         torch.manual_seed(0)
         kept = ("param_count", "weights_mb", "latency_ms", "latency_p95_ms", "hardware", "runtime")
         noted = {}
-        for name, size in networks:
-            found = measure(fairkd.create_model(name, 10, image_size=size).eval(), size)
-            noted[f"{name} at {size}"] = {one: found[one] for one in kept} | {
-                "threads": torch.get_num_threads()
-            }
+        for built in networks:
+            name, size, classes, stem = built
+            found = measure(fairkd.create_model(name, classes, image_size=size, stem=stem).eval(), size)
+            noted[key(built)] = {one: found[one] for one in kept} | {"threads": torch.get_num_threads()}
         file.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
@@ -112,11 +128,11 @@ def table(noted: dict[str, dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     before = ""
-    for data, model, accuracy, gap, (network, size) in rows():
+    for data, model, accuracy, gap, built in rows():
         # A single seed has no spread: it waits for more.
         if len(accuracy) < 2:
             continue
-        cost = noted[f"{network} at {size}"]
+        cost = noted[key(built)]
         cells = [data if data != before else "", model, str(len(accuracy)), _spread(accuracy), _spread(gap)]
         cells += [f"{cost['param_count'] / 1e6:.2f} M", f"{cost['latency_ms']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")

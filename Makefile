@@ -24,15 +24,18 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 run: $(VENV)/.installed-notebooks  ## install what is needed, run the main job on the default data, make the report
 	@$(BIN)/fairkd run $(ARGS)
 
-# A file at a time on each core. Threads that wait for others do not spin on a core that others need.
-PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A file at a time on each core; threads that wait for others do not spin on a core that others need. What drives a
+# browser, executes notebooks or starts several processes has the machine to itself.
+ALONE := notebooks or browser or distributed
+BESIDE := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not ($(ALONE))" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-test  ## install what tests need and run them all, notebooks included
-	$(PYTEST)
+	$(BESIDE)
+	$(BIN)/python -m pytest -m "$(ALONE)"
 	FAIRKD_HEADLESS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --timeout 900 -p no:cacheprovider notebooks docs/tutorial
 
-test-fast: $(VENV)/.installed-test  ## the tests that need no notebook and no browser
-	$(PYTEST) -m "not notebooks and not browser and not distributed"
+test-fast: $(VENV)/.installed-test  ## the tests that need no notebook, no browser and no further processes
+	$(BESIDE)
 
 lint: $(VENV)/.installed-test  ## style, types and bandit
 	$(BIN)/ruff check .

@@ -76,7 +76,7 @@ def run(
     ] = None,
     params: Annotated[
         Path | None,
-        typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p goes before it."),
+        typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p overrides it."),
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="STEP", help="Repeat from this step on: 03, or its name.")

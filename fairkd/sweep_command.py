@@ -30,7 +30,7 @@ def sweep(
     ] = None,
     params: Annotated[
         Path | None,
-        typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p goes before it."),
+        typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p overrides it."),
     ] = None,
     engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Annotated[
@@ -55,6 +55,7 @@ def sweep(
     options: dict[str, Any] = {"search": search, "trials": trials, "sampler": sampler}
     question = sweeps.ask(experiment, split_pairs(space), **options)
     if dry_run:
+        sweeps.check_engine(engine, address, workers)
         _show_plan(question)
         return
     results = _run(question, engine=engine, address=address, workers=workers)

@@ -24,7 +24,7 @@ def train(
     ] = None,
     params: Annotated[
         Path | None,
-        typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p goes before it."),
+        typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p overrides it."),
     ] = None,
     metrics: Annotated[
         Path | None,

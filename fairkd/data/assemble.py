@@ -49,6 +49,7 @@ class _Assembly:
         self.variant = options.variant or profile.variant
         self.target = choose_target(records, options, profile)
         self.group = choose_group(records, options, profile, self.bias)
+        self._check_apart()
         self.used = self.target.codes >= 0
         self.attributes = audited(records, options)
         self.split_rng, self.bias_rng, self.sample_rng = options.generators()
@@ -78,6 +79,16 @@ class _Assembly:
             facts=facts,
             attributes={name: attribute.names for name, attribute in self.attributes.items()},
         )
+
+    def _check_apart(self) -> None:
+        """Refuse a class that is the group, which leaves nothing to compare; data without a group may ask for it."""
+        expression = self.options.group or self.profile.group
+        same = expression == (self.options.target or self.profile.target)
+        if same and self.effect is None and self.profile.group is not None:
+            raise ParameterError(
+                f"{self.profile.name}: the class and the group are both {expression!r}, so that no two groups share a "
+                "class; set target or group to another attribute"
+            )
 
     @property
     def _cells(self) -> np.ndarray:

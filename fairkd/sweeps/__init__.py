@@ -1,6 +1,6 @@
 """Many experiments side by side: a grid or a search, on this machine or a cluster, with one report."""
 
-from fairkd.sweeps.execute import Question, ask, plan_grid, run, sweep
+from fairkd.sweeps.execute import Question, ask, check_engine, plan_grid, run, sweep
 from fairkd.sweeps.results import Results, choose, make_results
 from fairkd.sweeps.scheduler import Event, Scheduler
 
@@ -10,6 +10,7 @@ __all__ = [
     "Results",
     "Scheduler",
     "ask",
+    "check_engine",
     "choose",
     "make_results",
     "plan_grid",

@@ -157,7 +157,7 @@ def run(
     on_event: OnEvent | None = None,
 ) -> Results:
     """Answer a checked question; see :func:`sweep`."""
-    _check_engine(engine, address, workers)
+    check_engine(engine, address, workers)
     folder, planner = question.folder, Planner(question.experiment)
     with locked(folder):
         _write_question(question)
@@ -220,7 +220,12 @@ def _search(question: Question, planner: Planner, scheduler: Scheduler) -> None:
         scheduler.step()
 
 
-def _check_engine(engine: str | Engine, address: str | None, workers: int | None) -> None:
+def check_engine(engine: str | Engine, address: str | None, workers: int | None) -> None:
+    """Raise where an engine cannot be had with these options.
+
+    Raises:
+        ParameterError: an unknown engine, options that it does not take, or Ray is not installed.
+    """
     if isinstance(engine, str) and engine not in ("local", "ray"):
         raise ParameterError(f"--engine {engine} is not known; allowed: local, ray")
     if address is not None and engine != "ray":

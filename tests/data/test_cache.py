@@ -50,7 +50,7 @@ def test_skew_seed_bias_and_group_share_it_and_image_size_does_not(make_folder, 
     load(folder)
     load(folder, skew=0.7, seed=4)
     load(folder, bias="grey", skew=0.7)
-    load(folder, group_column="label")
+    load(folder, label_column="group", group_column="label")
     assert len(decoded) == 40
     load_dataset("image-folder", data_root=folder.root, image_size=16)
     assert len(decoded) == 80

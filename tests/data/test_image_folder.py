@@ -262,7 +262,13 @@ def test_fingerprint_needs_no_decoding_and_equals_that_of_the_splits(make_folder
 
 
 @pytest.mark.parametrize(
-    "options", [{"seed": 1}, {"skew": 0.5}, {"bias": "tint", "skew": 0.5}, {"group_column": "label"}]
+    "options",
+    [
+        {"seed": 1},
+        {"skew": 0.5},
+        {"bias": "tint", "skew": 0.5},
+        {"label_column": "group", "group_column": "label"},
+    ],
 )
 def test_fingerprint_depends_on_options(make_folder, options):
     folder = make_folder()

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from fairkd.data import check_dataset, load_dataset
-from fairkd.errors import DataError, FairkdError
+from fairkd.errors import DataError, FairkdError, ParameterError
 
 
 def refuse(root, message, kind=DataError, **options):
@@ -82,6 +82,12 @@ def test_an_empty_label_folder_fallback(make_folder):
     folder.rows[5][0] = "flat.png"
     folder.write()
     refuse(folder.root, "no column 'label', and the path has no folder to name the class in row 7")
+
+
+@pytest.mark.parametrize("options", [{"label_column": "group"}, {"group": "label"}, {"target": "group"}])
+def test_a_class_that_is_the_group_is_refused(make_folder, options):
+    message = "the class and the group are both '(label|group)', .* set target or group"
+    refuse(make_folder().root, message, ParameterError, **options)
 
 
 @pytest.mark.parametrize(

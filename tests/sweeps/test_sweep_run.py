@@ -143,6 +143,20 @@ def test_a_dry_run_lists_the_trainings_and_writes_nothing(tmp_path, capsys, monk
     assert not list(tmp_path.rglob("*"))
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--engine", "slurm"), "--engine slurm is not known; allowed: local, ray"),
+        (("--address", "auto"), "--address is of a Ray cluster"),
+        (("--workers", "0"), "--workers 0 is not allowed"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "--param", "temperature=1", *words, "--dry-run"]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_two_sweeps_in_one_folder_do_not_mix(tmp_path):
     experiment = tiny(tmp_path, run_name="sweep")
     with locked(tmp_path / "sweep"), pytest.raises(FairkdError, match="is in use by process"):

@@ -223,7 +223,8 @@ def _differences(table: pd.DataFrame, one: str) -> str:
 
 def _change(table: pd.DataFrame, model: str, base: str, one: str) -> str:
     """Return the change of the mean gap as a share of the base's, the form of the capstone's claim."""
-    gap, before = (values(table, name, "recall_gap", setting=one).mean() for name in (model, base))
+    both = [values(table, name, "recall_gap", setting=one) for name in (model, base)]
+    gap, before = pd.concat(both, axis=1, join="inner").mean()
     return f"{100 * (gap / before - 1):+.0f} %".replace("-0 %", "+0 %").replace("-", "−")
 
 

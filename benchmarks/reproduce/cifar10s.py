@@ -167,7 +167,7 @@ def answers(table: pd.DataFrame, one: str) -> list[str]:
     for base, question in (
         (
             "teacher",
-            "Has the student of plain KD more bias than its teacher, which is larger and trained longer?",
+            "Has the student of plain KD more bias than its teacher, which is larger?",
         ),
         ("student alone", "Does plain KD inflate the bias, against the same student without it?"),
     ):

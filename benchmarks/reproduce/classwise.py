@@ -181,8 +181,8 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
     ]
     if levelled:
         said.append(
-            f"A higher ratio is not always a better worst class: {', '.join(levelled)} has a higher mean ratio and a "
-            "lower lowest class recall than the student alone, since its best class fell."
+            f"A higher ratio is not always a better worst class: higher mean ratio and "
+            f"lower lowest class recall than the student alone: {', '.join(levelled)}."
         )
     known = values(table, "student alone", "accuracy", setting=one)
     settled = (

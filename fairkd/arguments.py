@@ -23,13 +23,16 @@ def read_experiment(pairs: Sequence[str], file: Path | None) -> Experiment:
     """Build the experiment from ``name=value`` pairs and a YAML file; relative paths start where you are.
 
     Raises:
-        ParameterError: the file is not a mapping, or a parameter is unknown or out of range.
+        ParameterError: the file is not a mapping; a parameter is unknown, out of range, or given two values.
     """
     from fairkd.config import Experiment
 
     values = {} if file is None else _read_yaml(file)
+    words: dict[str, str] = {}
     for pair in pairs:
         name, _, text = pair.partition("=")
+        if words.setdefault(name, text) != text:
+            raise ParameterError(f"{name} is given twice: {words[name]} and {text}; give one of them")
         values[name] = parse_value(name, text)
     for name in PATHS:
         if isinstance(values.get(name), str):

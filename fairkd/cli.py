@@ -1,4 +1,4 @@
-"""The command line: ``fairkd run | train | compare | sweep | export | report | datasets | doctor``.
+"""The command line: ``fairkd run | train | compare | sweep | export | report | parameters | datasets | doctor``.
 
 Only what parses arguments is imported here, so that ``--help`` and mistakes are answered at once.
 """
@@ -17,8 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from fairkd.arguments import join_pairs, read_experiment
-from fairkd.errors import ArtifactError, FairkdError, ParameterError
+from fairkd.errors import ArtifactError, FairkdError, ParameterError, plain_warnings
 from fairkd.interrupts import terminable
+from fairkd.list_commands import datasets, doctor, parameters
 from fairkd.reproducibility import version_of
 from fairkd.sweep_command import sweep
 from fairkd.train_command import train
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from fairkd.config import Experiment
     from fairkd.pipeline import RunResult
 
+#: What `fairkd run`, which trains one setting with one seed, does not read.
+_COMPARED = ("seeds", "distillers", "mitigations", "every_pair")
 _TABLE_METRICS = ("accuracy", "worst_group_accuracy", "recall_gap")
 
 app = typer.Typer(
@@ -43,7 +46,8 @@ _out = Console()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 for a wrong parameter, 1 for any other error."""
     try:
-        app(args=join_pairs(sys.argv[1:] if arguments is None else arguments))
+        with plain_warnings():
+            app(args=join_pairs(sys.argv[1:] if arguments is None else arguments))
     except FairkdError as error:
         Console(stderr=True).print(
             f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False
@@ -95,12 +99,19 @@ def run(
 ) -> None:
     """Run the notebooks that are not yet done, in order, and write the report."""
     experiment = read_experiment(parameters or [], params)
+    for name in _COMPARED:
+        if name in experiment.changed():
+            raise ParameterError(
+                f"{name} does nothing in `fairkd run`: use `fairkd compare` or `fairkd sweep`"
+            )
     from fairkd.pipeline import steps_with
 
     options = {"notebooks": notebooks, "start": start, "force": force, "dry_run": dry_run}
     command = " ".join([experiment.command, *(f"--with {name}" for name in chapters or ())])
     result = _run(experiment, steps=steps_with(chapters or ()), command=command, **options)
-    if not dry_run:
+    if dry_run:
+        _print_models(experiment)
+    else:
         _print_headline(result.folder)
         _print(f"report: {result.report}")
 
@@ -202,34 +213,9 @@ def report(
     _print(f"report: {write_report(_run_folder(run_name, output_dir))}")
 
 
-@app.command()
-def datasets() -> None:
-    """List the data sets."""
-    from fairkd.data import list_datasets
-
-    table = Table(box=None, show_header=False)
-    for row in list_datasets().to_dict("records"):
-        table.add_row("[bold]name", f"[bold]{escape(row.pop('name'))}")
-        for key, value in row.items():
-            table.add_row(escape(str(key).replace("_", " ")), escape(_shown(value)))
-        table.add_section()
-    _out.print(table)
-
-
-@app.command(short_help="Say what is installed, and what is missing.")
-def doctor() -> None:
-    """Say which versions and devices are there, and what optional parts are missing."""
-    from fairkd.doctor import run_checks
-
-    checks = run_checks()
-    table = Table(box=None, show_header=False)
-    for check in checks:
-        mark = {True: "[green]ok[/]", False: "[bold red]missing[/]", None: "[dim]–[/]"}[check.ok]
-        way_out = f" [yellow]→ {escape(check.way_out)}[/]" if check.way_out else ""
-        table.add_row(mark, escape(check.name), escape(check.found) + way_out)
-    _out.print(table)
-    if any(check.ok is False for check in checks):
-        raise typer.Exit(1)
+app.command(short_help="List the parameters and their meaning.")(parameters)
+app.command()(datasets)
+app.command(short_help="Say what is installed, and what is missing.")(doctor)
 
 
 def _run(experiment: Experiment, **options: Any) -> RunResult:
@@ -272,6 +258,18 @@ def _run_folder(run_name: str, output_dir: str) -> Path:
     )
 
 
+def _print_models(experiment: Experiment) -> None:
+    """Say which models of the run have been trained before; where none has, the data are not read for it."""
+    from fairkd.store import ARTIFACTS
+
+    if not (experiment.output_path / ARTIFACTS).is_dir():
+        return
+    from fairkd.recipes import trained_before
+
+    for role, there in trained_before(experiment).items():
+        _print(f"{role}: {'trained before' if there else 'would be trained'}")
+
+
 def _print_headline(folder: Path) -> None:
     from fairkd.report.summary import read_metrics, table
 
@@ -283,12 +281,6 @@ def _print_headline(folder: Path) -> None:
         cells = [column.cells[row] for column in headline.columns]
         shown.add_row(escape(label), *(f"{cell.text}\n[dim]{escape(cell.interval)}[/]" for cell in cells))
     _out.print(shown)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "–" if value is None or value != value else str(value)
 
 
 def _print(text: str) -> None:

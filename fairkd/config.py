@@ -15,13 +15,33 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from fairkd.errors import ParameterError
 from fairkd.parameters import Parameters, Scope
 from fairkd.shown import Shown
 from fairkd.store import digest
+
+#: What other tools call some parameters.
+OTHER_NAMES = {
+    "alpha": "'distill_weight' and 'task_weight'",
+    "arch": "'teacher' or 'student'",
+    "aug": "'augmentation'",
+    "bs": "'batch_size'",
+    "data": "'dataset' (its name) or 'data_root' (where it is)",
+    "epochs": "'teacher_epochs' or 'student_epochs'",
+    "groups": "'group' or 'group_column'",
+    "lambda": "'adversary_weight'",
+    "lr": "'learning_rate'",
+    "model": "'teacher' or 'student'",
+    "pretrained": "'teacher_pretrained' or 'student_pretrained'",
+    "t": "'temperature'",
+    "tau": "'temperature'",
+    "wd": "'weight_decay'",
+    "weights": "'teacher_weights' or 'student_weights'",
+}
 
 
 class Experiment(Parameters, Shown):
@@ -50,11 +70,13 @@ class Experiment(Parameters, Shown):
     )
     @classmethod
     def _read_list(cls, value: Any) -> Any:
-        """Command lines and papermill pass ``[0.1, 3]`` as text."""
+        """Command lines and papermill pass ``[0.1, 3]`` as text; ``0.1,3`` and a single element serve too."""
         if isinstance(value, str):
-            with contextlib.suppress(ValueError):
-                return json.loads(value)
-        return value
+            try:
+                value = json.loads(value)
+            except ValueError:
+                value = [word.strip() for word in value.split(",")]
+        return (value,) if isinstance(value, int | float) else value
 
     @field_validator("audit_groups", mode="before")
     @classmethod
@@ -64,6 +86,14 @@ class Experiment(Parameters, Shown):
             with contextlib.suppress(ValueError):
                 return json.loads(value)
             return (value,)
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        """``yes`` is true in YAML, and true is 1 in Python: never what was meant by a number."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise PydanticCustomError("truth", "true and false are no value of this parameter")
         return value
 
     @classmethod
@@ -99,7 +129,7 @@ class Experiment(Parameters, Shown):
 
     def summary(self) -> dict[str, str]:
         """Return the run's name, what was changed, and the command."""
-        changed = {name: _word(value) for name, value in self.changed().items()}
+        changed = {name: word(value) for name, value in self.changed().items()}
         return {"run": self.run, **(changed or {"changed": "nothing: the defaults"}), "command": self.command}
 
     def __repr__(self) -> str:
@@ -150,7 +180,7 @@ class Experiment(Parameters, Shown):
         if self.device != self.default("device"):
             values["device"] = self.device
         return " ".join(
-            ["fairkd run", *(f"-p {name} {shlex.quote(_word(value))}" for name, value in values.items())]
+            ["fairkd run", *(f"-p {name} {shlex.quote(word(value))}" for name, value in values.items())]
         )
 
     @classmethod
@@ -190,8 +220,9 @@ def _explain(error: ValidationError) -> str:
 
 def _explain_one(name: str, details: list[Any]) -> str:
     if details[0]["type"] == "extra_forbidden":
-        names = Experiment.names()
-        return f"unknown parameter {name!r}: {suggest(name, names)}allowed: {', '.join(names)}"
+        return (
+            f"unknown parameter {name!r}: {_suggest_parameter(name)}allowed: {', '.join(Experiment.names())}"
+        )
     description = Experiment.model_fields[name].description
     # In a tuple, each wrong element is an error of its own.
     given = " and ".join(dict.fromkeys(_short(detail["input"]) for detail in details))
@@ -199,7 +230,14 @@ def _explain_one(name: str, details: list[Any]) -> str:
     return f"{name}={given} is not allowed: {allowed} ({name}: {description})"
 
 
-def _word(value: Any) -> str:
+def _suggest_parameter(name: str) -> str:
+    """Return what others call the parameter, else the close name."""
+    meant = OTHER_NAMES.get(name.lower().replace("-", "_"))
+    return f"did you mean {meant}? " if meant else suggest(name, Experiment.names())
+
+
+def word(value: Any) -> str:
+    """Return a value as the command line takes it."""
     return json.dumps(value) if isinstance(value, tuple) else str(value)
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import TextIO
+
 
 class FairkdError(Exception):
     """Base class: the command line prints these in one line, without a traceback."""
@@ -25,3 +31,29 @@ class TrainingError(FairkdError, RuntimeError):
 
 class FairkdWarning(UserWarning):
     """Something the reader of a result must know, for example an empty class x group cell."""
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Write each of fairkd's warnings once, in one line, without the place in the code, which is not the user's."""
+    others, told = warnings.showwarning, set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not issubclass(category, FairkdWarning):
+            others(message, category, filename, lineno, file, line)
+        elif str(message) not in told:
+            told.add(str(message))
+            print(f"warning: {message}", file=file or sys.stderr)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = others

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: With the full-width forms, which some spreadsheets read as well.
 _FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
+#: The folder of artefacts under ``output_dir``.
+ARTIFACTS = "artifacts"
 #: What :func:`write_sealed` puts before the content.
 SEAL_BYTES = 32
 
@@ -147,7 +149,7 @@ class ArtifactFolder:
 
     def __init__(self, output_dir: Path, kind: str, determined_by: dict[str, Any]) -> None:
         self.determined_by = determined_by
-        self.path = output_dir / "artifacts" / f"{kind}-{digest(determined_by)}"
+        self.path = output_dir / ARTIFACTS / f"{kind}-{digest(determined_by)}"
         self.partial = self.path.with_name(self.path.name + ".partial")
 
     @property

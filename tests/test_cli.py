@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from fairkd.cli import main
 from fairkd.config import Experiment
 from fairkd.display import show_events
 from fairkd.doctor import Check, run_checks
-from fairkd.errors import ParameterError
+from fairkd.errors import FairkdWarning, ParameterError
 from fairkd.pipeline import Event
 from fairkd.store import write_json
 
@@ -159,6 +160,7 @@ def test_relative_paths_start_at_the_current_folder(tmp_path: Path, monkeypatch:
         ),
         (("-p", "temperature"), 2, "error: -p needs a name and a value"),
         (("-p",), 2, "error: -p needs a name and a value"),
+        (("-p", "seeds", "5"), 2, "error: seeds does nothing in `fairkd run`: use `fairkd compare`"),
         (("--from", "09", "--dry-run"), 2, "error: --from '09' names no step; allowed: 01_data_and_bias, "),
         (("--notebooks", "/nowhere"), 1, "error: cannot read the notebook /nowhere/01_data_and_bias.ipynb"),
     ],
@@ -219,6 +221,43 @@ def test_datasets_lists_names_and_licences(capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     for word in ("colored-digits", "image-folder", "licence"):
         assert word in out
+
+
+def test_the_page_of_the_parameters_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main("parameters", "--markdown") == 0
+    page = Path(__file__).parents[1] / "docs" / "parameters.md"
+    assert capsys.readouterr().out == page.read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in page.read_text(encoding="utf-8") for name in Experiment.names())
+
+
+@pytest.mark.parametrize(
+    ("word", "found", "other"),
+    [("smooth", "label_smoothing", "batch_size"), ("lr", "learning_rate", "batch_size")],
+)
+def test_parameters_are_found_by_a_word_or_by_what_others_call_them(
+    word: str, found: str, other: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main("parameters", word) == 0
+    out = capsys.readouterr().out
+    assert found in out and other not in out
+    assert run_main("parameters", "xyzzy") == 2
+    assert "no parameter has 'xyzzy'" in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line_and_said_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn() -> list[Check]:
+        for text in ("few samples", "few samples", "no group"):
+            warnings.warn(text, FairkdWarning, stacklevel=1)
+        warnings.warn("theirs", UserWarning, stacklevel=1)
+        return []
+
+    monkeypatch.setattr(fairkd.doctor, "run_checks", warn)
+    with pytest.warns(UserWarning) as others:
+        assert run_main("doctor") == 0
+    assert capsys.readouterr().err.splitlines() == ["warning: few samples", "warning: no group"]
+    assert [str(one.message) for one in others] == ["theirs"]
 
 
 def test_an_unknown_option_is_an_error_of_usage(capsys: pytest.CaptureFixture[str]) -> None:

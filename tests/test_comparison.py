@@ -65,6 +65,7 @@ def test_every_pair_leaves_out_what_cannot_be_and_says_why():
     [
         ({"distillers": ["dkdd"]}, "did you mean 'dkd'"),
         ({"mitigations": ["laftr:much"]}, "has no number after the colon"),
+        ({"mitigations": ["reweighting:3"]}, "reweighting has no weight"),
         ({"mitigations": ["domain_independent"], "distiller": "co_advise"}, "cannot be combined"),
     ],
 )

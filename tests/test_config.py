@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import types
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fairkd.arguments import read_experiment
-from fairkd.config import Experiment, project_root, resolve_path, suggest
+from fairkd.config import OTHER_NAMES, Experiment, project_root, resolve_path, suggest
 from fairkd.errors import ParameterError
 
 SCOPES = ("data", "training", "teacher", "student", "distillation", "mitigation", "evaluation", "run")
@@ -214,6 +215,49 @@ def test_the_command_gives_the_same_experiment_when_a_shell_splits_it(values):
     assert read_experiment(pairs, None) == experiment
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("adversary_weights", "0.3, 3", (0.3, 3.0)),
+        ("adversary_weights", "3", (3.0,)),
+        ("temperatures", "[2, 5]", (2.0, 5.0)),
+        ("distillers", "kd,dkd", ("kd", "dkd")),
+        ("mitigations", "laftr:3", ("laftr:3",)),
+        ("co_teachers", '["test_vit"]', ("test_vit",)),
+        # An expression has commas of its own.
+        ("audit_groups", "age:0-18,19-40", ("age:0-18,19-40",)),
+    ],
+)
+def test_a_list_is_written_with_commas_or_as_json(name, text, value):
+    assert getattr(read_experiment([f"{name}={text}"], None), name) == value
+
+
+@pytest.mark.parametrize("name", ["temperature", "seed", "samples", "micro_batch", "adversary_weights"])
+def test_yes_is_no_number(name, tmp_path):
+    file = tmp_path / "parameters.yaml"
+    file.write_text(f"{name}: yes\n", encoding="utf-8")
+    with pytest.raises(ParameterError, match=rf"{name}=True is not allowed: true and false are no value"):
+        read_experiment([], file)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("lr", "'learning_rate'"), ("epochs", "'teacher_epochs' or"), ("T", "'temperature'")]
+)
+def test_what_others_call_a_parameter_is_understood(name, meant):
+    assert f"did you mean {meant}" in message_of(**{name: 1})
+
+
+def test_the_other_names_lead_to_parameters():
+    meant = {name for text in OTHER_NAMES.values() for name in re.findall(r"'(\w+)'", text)}
+    assert meant <= set(Experiment.names()) and not set(OTHER_NAMES) & set(Experiment.names())
+
+
+def test_a_parameter_with_two_values_is_refused():
+    with pytest.raises(ParameterError, match="temperature is given twice: 2 and 3"):
+        read_experiment(["temperature=2", "seed=1", "temperature=3"], None)
+    assert read_experiment(["temperature=2", "temperature=2"], None).temperature == 2
+
+
 def test_suggest_names_one_close_name_or_nothing():
     assert suggest("projektion", ["none", "projection"]) == "did you mean 'projection'? "
     assert suggest("", ["none"]) == suggest("zzz", ["none"]) == ""
@@ -225,7 +269,7 @@ def test_a_module_that_shadows_a_parameter_is_named():
 
 
 @pytest.mark.parametrize(
-    ("value", "bound"), [([0.1, -1], "greater than"), ("[1,", "tuple"), (["x"], "number")]
+    ("value", "bound"), [([0.1, -1], "greater than"), ("[1,", "number"), (["x"], "number")]
 )
 def test_a_bad_list_is_named_like_any_other_value(value, bound):
     message = message_of(adversary_weights=value)

@@ -15,12 +15,14 @@ import torch
 from full_disk import full_disk
 from safetensors.torch import save_file
 
+from fairkd.cli import main
 from fairkd.config import Experiment
 from fairkd.data.splits import ImageSet
 from fairkd.distillers import list_distillers
 from fairkd.errors import ArtifactError, DataError, FairkdWarning, ParameterError
 from fairkd.inference import predict
 from fairkd.models import create_model
+from fairkd.pipeline import STEPS
 from fairkd.recipes import (
     ROLES,
     TrainedModel,
@@ -29,11 +31,12 @@ from fairkd.recipes import (
     distill_student,
     is_trained,
     load_splits,
+    setup,
     train_student_alone,
     train_students,
     train_teacher,
 )
-from fairkd.recipes.models import _Recipe
+from fairkd.recipes.models import Recipe
 from fairkd.store import read_json
 from fairkd.training import Trainer
 from fairkd.training.checkpoint import Checkpoint
@@ -207,8 +210,8 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
 
 
 def folders(experiment: Experiment, splits) -> dict[str, Path]:
-    recipe = _Recipe(experiment, splits)
-    teacher = SimpleNamespace(folder=recipe.folder("teacher", None).path)
+    recipe = Recipe(experiment, splits)
+    teacher = recipe.folder("teacher", None).path
     return {role: recipe.folder(role, teacher).path for role in ROLES}
 
 
@@ -319,6 +322,22 @@ def test_auto_is_what_the_data_set_says(tiny_experiment, tiny_splits, name, own,
     changed = folders(tiny_experiment, dataclasses.replace(tiny_splits, **{name: other}))
     assert changed_roles(automatic, changed) == list(ROLES)
     assert folders(tiny_experiment.replace(**{name: other}), tiny_splits) == changed
+
+
+def test_a_dry_run_says_which_models_there_are(tiny_experiment, tiny_splits, monkeypatch, capsys):
+    monkeypatch.setattr(setup, "load_splits", lambda experiment: tiny_splits)
+    changed = tiny_experiment.changed() | {"output_dir": tiny_experiment.output_dir, "run_name": "mine"}
+    words = [word for name, value in changed.items() for word in ("-p", name, str(value))]
+
+    def models() -> list[str]:
+        assert main(["run", "--dry-run", *words]) == 0
+        return capsys.readouterr().out.splitlines()[len(STEPS) :]
+
+    assert models() == []
+    teacher = train_teacher(tiny_experiment, tiny_splits)
+    distill_student(tiny_experiment, teacher, tiny_splits)
+    there = {"teacher": "trained before", "student_fair": "trained before"}
+    assert models() == [f"{role}: {there.get(role, 'would be trained')}" for role in ROLES]
 
 
 def test_without_mitigation_the_student_is_that_of_plain_distillation(tiny_experiment, tiny_splits, fits):
@@ -491,7 +510,7 @@ def test_the_seed_is_the_adversary_s_too(tiny_experiment, tiny_splits):
     network = create_model("resnet8_cifar", 3, image_size=16, seed=0)
     role = "student_fair", "student"
     weights = [
-        _Recipe(tiny_experiment.replace(seed=seed), tiny_splits)._mitigation(*role, network).layers[0].weight
+        Recipe(tiny_experiment.replace(seed=seed), tiny_splits)._mitigation(*role, network).layers[0].weight
         for seed in (1, 1, 2)
     ]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

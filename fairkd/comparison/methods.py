@@ -139,9 +139,17 @@ def _method(experiment: Experiment, distiller: str, entry: str) -> Method:
     if weight:
         if not re.fullmatch(r"[0-9.]+(e[+-]?[0-9]+)?", weight):
             raise ParameterError(f"mitigations: {entry!r} has no number after the colon; write name:weight")
+        if mitigation in _unweighted():
+            raise ParameterError(f"mitigations: {mitigation} has no weight; write it without ':{weight}'")
         changes["adversary_weight"] = float(weight)
     name = distiller if mitigation == "none" else f"{distiller} + {entry}"
     return Method(name, distiller, mitigation, experiment.replace(**changes))
+
+
+def _unweighted() -> list[str]:
+    """Return the mitigations that do not read ``adversary_weight``."""
+    table = list_mitigations()
+    return list(table.loc[~table["options"].str.contains("adversary_weight"), "name"])
 
 
 def _train(

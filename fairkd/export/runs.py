@@ -15,7 +15,7 @@ from fairkd.models import Network, load_state
 from fairkd.predictions import Predictions
 from fairkd.recipes import ROLES, Role, TrainedModel, setup
 from fairkd.run_state import read_status
-from fairkd.store import ArtifactFolder, read_json
+from fairkd.store import ARTIFACTS, ArtifactFolder, read_json
 
 _POINTERS = ("teacher.json", "students.json")
 
@@ -98,7 +98,7 @@ def _artifact(experiment: Experiment, role: Role) -> ArtifactFolder:
         raise ArtifactError(
             f"run {experiment.run!r} has no {role} yet (it is {state}); `{experiment.command}` goes on with it"
         )
-    path = experiment.output_path / "artifacts" / Path(str(pointers[role]["artifact"])).name
+    path = experiment.output_path / ARTIFACTS / Path(str(pointers[role]["artifact"])).name
     if not (path / "config.json").is_file():
         raise ArtifactError(
             f"{path}, the {role} of run {experiment.run!r}, is gone; `{experiment.command}` makes it"

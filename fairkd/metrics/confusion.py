@@ -191,5 +191,9 @@ def min_defined(values: Floats, axis: int = -1) -> Floats:
 
 def spread(rates: Floats) -> Floats:
     """Return maximum minus minimum over the last axis, the groups; NaN for fewer than two defined groups."""
-    gap = max_defined(rates) - min_defined(rates)
-    return np.where((~np.isnan(rates)).sum(axis=-1) >= 2, gap, np.nan)
+    return of_several(max_defined(rates) - min_defined(rates), ~np.isnan(rates))
+
+
+def of_several(values: Floats, defined: np.ndarray) -> Floats:
+    """Return the values of comparisons; NaN where fewer than two groups, the last axis, are defined."""
+    return np.where(defined.sum(axis=-1) >= 2, values, np.nan)

@@ -158,7 +158,7 @@ def demographic_parity_ratio(
         reduce: over the classes, for more than two.
 
     Returns:
-        A value in [0, 1], 1 for equal shares; NaN where undefined.
+        A value in [0, 1], 1 for equal shares; NaN where undefined, as for fewer than two groups that have samples.
 
     Raises:
         DataError: as :func:`recall_gap`.
@@ -184,7 +184,8 @@ def bias_amplification(y_true: Any, y_pred: Any, *, sensitive_features: Any) -> 
         sensitive_features: the group of each sample.
 
     Returns:
-        A value in [0, 1 - 1 / G]; 0 where every class is predicted equally often in every group.
+        A value in [0, 1 - 1 / G]; 0 where every class is predicted equally often in every group; NaN for fewer
+        than two groups that have samples.
 
     Raises:
         DataError: as :func:`recall_gap`.

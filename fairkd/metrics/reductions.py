@@ -19,6 +19,7 @@ from fairkd.metrics.confusion import (
     max_defined,
     mean_defined,
     min_defined,
+    of_several,
     spread,
 )
 
@@ -95,7 +96,7 @@ def demographic_parity_ratio(counts: CellCounts, *, reduce: str = "min") -> Floa
     rates = counts.selection_rate
     # Clipping only touches the bootstrap's moved counts, which can be negative.
     ratios = np.clip(divide(min_defined(rates), max_defined(rates)), 0, 1)
-    return _positive_or_reduced(ratios, reduce, ("min", "mean"))
+    return _positive_or_reduced(of_several(ratios, ~np.isnan(rates)), reduce, ("min", "mean"))
 
 
 def bias_amplification(counts: CellCounts) -> Floats:
@@ -104,8 +105,9 @@ def bias_amplification(counts: CellCounts) -> Floats:
     # prediction there is none. On counts of samples neither changes anything.
     total = counts.predicted.sum(axis=-1)
     largest_share = np.minimum(divide(counts.predicted.max(axis=-1), np.where(total < 0.5, 0, total)), 1)
-    groups_with_samples = (counts.group_sizes > 0).sum(axis=-1)
-    return np.asarray(mean_defined(largest_share) - divide(np.ones(()), groups_with_samples))
+    sampled = counts.group_sizes > 0
+    amplification = mean_defined(largest_share) - divide(np.ones(()), sampled.sum(axis=-1))
+    return of_several(amplification, sampled)
 
 
 def _positive_or_reduced(by_class: Floats, reduce: str, allowed: tuple[str, ...]) -> Floats:

@@ -5,8 +5,6 @@ from fairkd.recipes.models import (
     Role,
     TrainedModel,
     distill_student,
-    is_trained,
-    student_folder,
     train_student_alone,
     train_students,
     train_teacher,
@@ -14,6 +12,7 @@ from fairkd.recipes.models import (
 from fairkd.recipes.preview import HeadPreview
 from fairkd.recipes.setup import check_experiment, check_methods, load_splits, resolve_device
 from fairkd.recipes.temperatures import temperature_study
+from fairkd.recipes.trained import is_trained, student_folder, trained_before
 
 __all__ = [
     "ROLES",
@@ -31,4 +30,5 @@ __all__ = [
     "train_student_alone",
     "train_students",
     "train_teacher",
+    "trained_before",
 ]

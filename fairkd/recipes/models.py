@@ -80,12 +80,12 @@ def train_teacher(experiment: Experiment, splits: Splits | None = None) -> Train
     Raises:
         ParameterError, DataError, TrainingError, ArtifactError: as their messages say.
     """
-    return _Recipe(experiment, splits).train("teacher")
+    return Recipe(experiment, splits).train("teacher")
 
 
 def train_student_alone(experiment: Experiment, splits: Splits | None = None) -> TrainedModel:
     """Train the student on labels alone: what it can do without a teacher and without mitigation."""
-    return _Recipe(experiment, splits).train("student_scratch")
+    return Recipe(experiment, splits).train("student_scratch")
 
 
 def distill_student(
@@ -101,7 +101,7 @@ def distill_student(
     the weights ``"agre"`` a student alone. ``control`` stops, pauses and changes the student's training; a student
     whose settings it changed is stored under a hash of its own.
     """
-    return _Recipe(experiment, splits, control).train(_role(experiment), teacher)
+    return Recipe(experiment, splits, control).train(student_role(experiment), teacher)
 
 
 def train_students(
@@ -115,17 +115,6 @@ def train_students(
     }
 
 
-def is_trained(experiment: Experiment, teacher: TrainedModel, splits: Splits | None = None) -> bool:
-    """Whether :func:`distill_student` would load the student instead of training it."""
-    recipe = _Recipe(experiment, splits)
-    return recipe.folder(_role(experiment), teacher).finished
-
-
-def student_folder(experiment: Experiment, teacher: TrainedModel, splits: Splits | None = None) -> Path:
-    """Return the artefact folder of the student that :func:`distill_student` makes; it may not exist yet."""
-    return _Recipe(experiment, splits).folder(_role(experiment), teacher).path
-
-
 @contextlib.contextmanager
 def _reserved(folder: ArtifactFolder) -> Iterator[None]:
     # Of several processes the first one holds the lock for all. Named is whatever part the system refuses.
@@ -134,11 +123,14 @@ def _reserved(folder: ArtifactFolder) -> Iterator[None]:
         yield
 
 
-def _role(experiment: Experiment) -> Role:
+def student_role(experiment: Experiment) -> Role:
+    """Return which student :func:`distill_student` makes."""
     return "student_kd" if experiment.mitigation == "none" else "student_fair"
 
 
-class _Recipe:
+class Recipe:
+    """How one experiment's models are trained, and where they are kept."""
+
     def __init__(
         self, experiment: Experiment, splits: Splits | None, control: TrainingControl | None = None
     ) -> None:
@@ -147,8 +139,10 @@ class _Recipe:
         self.device = setup.resolve_device(experiment.device)
 
     def train(self, role: Role, teacher: TrainedModel | None = None) -> TrainedModel:
+        """Train the model, or load it when it has been trained before."""
         setup.check_methods(self.experiment)
-        folder = self.folder(role, teacher)
+        taught_by = teacher.folder if teacher else None
+        folder = self.folder(role, taught_by)
         part: setup.Part = "teacher" if role == "teacher" else "student"
         network = setup.make_network(self.experiment, part, self.splits)
         mitigation = self._mitigation(role, part, network)
@@ -161,13 +155,16 @@ class _Recipe:
             trainer = self._trainer(role, part, network, mitigation, teacher, folder)
             history = trainer.fit()
             # Settings that were changed meanwhile make it another model.
-            made = self.folder(role, teacher)
+            made = self.folder(role, taught_by)
             fold_heads(network)
             agree(lambda: self._finish(made, role, network, history))
             return _load(made, network)
 
-    def folder(self, role: Role, teacher: TrainedModel | None) -> ArtifactFolder:
-        """The artefact's folder; its hash is of everything that determines the model, and of nothing else."""
+    def folder(self, role: Role, teacher: Path | None) -> ArtifactFolder:
+        """The artefact's folder; its hash is of everything that determines the model, and of nothing else.
+
+        ``teacher`` is the teacher's folder.
+        """
         experiment = self.experiment
         part: setup.Part = "teacher" if role == "teacher" else "student"
         distilled = role in ("student_kd", "student_fair")
@@ -187,24 +184,24 @@ class _Recipe:
         determined |= {"seed": experiment.seed, "data": self.splits.fingerprint, "versions": versions}
         return ArtifactFolder(experiment.output_path, role.split("_")[0], determined)
 
-    def _taught_by(self, teacher: TrainedModel) -> str | list[str] | None:
+    def _taught_by(self, teacher: Path) -> str | list[str] | None:
         if self.experiment.distiller == "none":
             return None
         others = [recipe.folder(role, None).path.name for recipe, role in self._others()]
-        return [teacher.folder.name, *others] if others else teacher.folder.name
+        return [teacher.name, *others] if others else teacher.name
 
-    def _others(self) -> list[tuple[_Recipe, Role]]:
+    def _others(self) -> list[tuple[Recipe, Role]]:
         """The further networks that the distiller reads: co-teachers, then a biased student."""
         experiment = self.experiment
         entries = [entry for _, entry in distiller_entries(experiment.distiller)]
         if not any(entry.several_teachers for entry in entries):
             return []
         plain = experiment.replace(teacher_pretrained=False, teacher_weights=None)
-        others: list[tuple[_Recipe, Role]] = [
-            (_Recipe(plain.replace(teacher=name), self.splits), "teacher") for name in experiment.co_teachers
+        others: list[tuple[Recipe, Role]] = [
+            (Recipe(plain.replace(teacher=name), self.splits), "teacher") for name in experiment.co_teachers
         ]
         if "ensemble" in [entry.name for entry in entries] and experiment.ensemble_weights == "agre":
-            others.append((_Recipe(experiment, self.splits), "student_scratch"))
+            others.append((Recipe(experiment, self.splits), "student_scratch"))
         return others
 
     def _mitigation(self, role: Role, part: setup.Part, network: Network) -> Mitigation:
@@ -225,7 +222,7 @@ class _Recipe:
     ) -> Trainer:
         experiment = self.experiment
         mitigation.prepare(network)
-        self.control.folder = lambda: self.folder(role, teacher).partial
+        self.control.folder = lambda: self.folder(role, teacher.folder if teacher else None).partial
         settings = setup.make_settings(experiment, part, self.splits, self.device)
         images = training_images(self.splits, settings)
         distiller = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fairkd.errors import ArtifactError
-from fairkd.store import read_json, write_json
+from fairkd.store import ARTIFACTS, read_json, write_json
 from fairkd.sweeps.plan import Trial
 
 
@@ -40,7 +40,7 @@ class RecordFolder:
     """``trials/<key>.json`` in a sweep's folder; the models lie beside it under ``artifacts/``."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._artifacts = folder / "trials", folder.parent / "artifacts"
+        self._folder, self._artifacts = folder / "trials", folder.parent / ARTIFACTS
 
     def read(self, key: str) -> Record | None:
         """Return the record of a finished training whose model is still there; a damaged file counts as none."""

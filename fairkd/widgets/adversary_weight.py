@@ -16,7 +16,7 @@ from fairkd.evaluation import evaluate
 from fairkd.mitigation import mitigation_entry
 from fairkd.narrative import describe_weights
 from fairkd.recipes import TrainedModel, distill_student, is_trained
-from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -112,7 +112,8 @@ class AdversaryWeightPanel(Panel):
 
     def widget(self) -> Any:
         import ipywidgets as w
-        import plotly.graph_objects as go
+
+        from fairkd.widgets.figure import LiveFigure, refresh
 
         if not self.scores:
             self.train(self.weight)
@@ -129,7 +130,7 @@ class AdversaryWeightPanel(Panel):
             tooltip="trains one student with this weight; takes as long as one student",
         )
         message, command, progress = w.HTML(), w.HTML(), w.Output()
-        figure = go.FigureWidget(self.static())
+        figure = LiveFigure(self.static())
 
         def update(_: Any = None) -> None:
             self.weight = slider.value

@@ -13,7 +13,7 @@ from fairkd.data.effects import EFFECTS
 from fairkd.data.splits import Splits
 from fairkd.errors import FairkdError, FairkdWarning
 from fairkd.recipes import load_splits
-from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -88,7 +88,8 @@ class BiasExplorer(Panel):
 
     def widget(self) -> Any:
         import ipywidgets as w
-        import plotly.graph_objects as go
+
+        from fairkd.widgets.figure import LiveFigure, refresh
 
         style = {"description_width": "initial"}
         bias = w.Dropdown(
@@ -114,7 +115,7 @@ class BiasExplorer(Panel):
             layout={"width": "420px"},
         )
         message, command = w.HTML(), w.HTML()
-        counts, images = go.FigureWidget(self.static()), go.FigureWidget(self.images())
+        counts, images = LiveFigure(self.static()), LiveFigure(self.images())
 
         def show() -> None:
             message.value = "".join(

@@ -15,7 +15,7 @@ from fairkd.config import Experiment
 from fairkd.errors import FairkdError
 from fairkd.plots.text import model_label
 from fairkd.results import save_exemplars
-from fairkd.widgets.panel import Panel, command_html, in_a_row, path_from_here, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row, path_from_here
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -112,6 +112,8 @@ class DisagreementBrowser(Panel):
         import ipywidgets as w
         import plotly.graph_objects as go
 
+        from fairkd.widgets.figure import LiveFigure, refresh
+
         if self.exemplars.empty:
             return w.HTML("<p>No student contradicts its teacher on any sample.</p>")
         style, layout = {"description_width": "initial"}, {"width": "320px"}
@@ -130,7 +132,7 @@ class DisagreementBrowser(Panel):
         after = w.Button(description="Next page", icon="arrow-right")
         export = w.Button(description="Save as CSV", tooltip="writes the selected rows into the run's folder")
         message, saved, code = w.HTML(), w.HTML(), w.HTML()
-        figure = go.FigureWidget()
+        figure = LiveFigure()
 
         def show() -> None:
             message.value = f"<p>{html.escape(self.describe())}</p>"

@@ -70,24 +70,3 @@ def in_a_row(*controls: Any) -> Any:
 
     # ``grid_gap`` is the gap of any box; ipywidgets has no other name for it.
     return w.HBox(controls, layout={"flex_flow": "row wrap", "grid_gap": "2px 24px"})
-
-
-def refresh(widget: Any, figure: go.Figure) -> None:
-    """Make a ``FigureWidget`` show another figure, keeping its traces where their number is the same."""
-    with widget.batch_update():
-        if len(widget.data) == len(figure.data):
-            for old, new in zip(widget.data, figure.data, strict=True):
-                _replace(old, new)
-        else:
-            widget.data = []
-            widget.add_traces(list(figure.data))
-        _replace(widget.layout, figure.layout)
-    # plotly sends changes alone; a page that is loaded again begins with what this keeps.
-    widget._repr_mimebundle_()
-
-
-def _replace(old: Any, new: Any) -> None:
-    """Give ``old`` the properties of ``new``; what ``new`` lacks, such as the axes of a panel less, goes."""
-    properties = new.to_plotly_json()
-    gone = {name: None for name in old.to_plotly_json() if name not in properties and name != "uid"}
-    old.update({**gone, **properties}, overwrite=True)

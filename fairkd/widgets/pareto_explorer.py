@@ -19,7 +19,7 @@ from fairkd.predictions import Predictions, read_predictions
 from fairkd.runs import COSTS, DISPARITIES, as_settings, choose, list_runs
 from fairkd.shown import facts_html
 from fairkd.store import read_json
-from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -127,7 +127,8 @@ class ParetoExplorer(Panel):
 
     def widget(self) -> Any:
         import ipywidgets as w
-        import plotly.graph_objects as go
+
+        from fairkd.widgets.figure import LiveFigure, refresh
 
         if self.points.empty:
             return w.HTML("".join(f"<p>{html.escape(line)}</p>" for line in self.describe()))
@@ -161,7 +162,7 @@ class ParetoExplorer(Panel):
         )
         point = w.Dropdown(description="point", style=style, layout={"width": "780px"})
         message, details, command = w.HTML(), w.HTML(), w.HTML()
-        figure = go.FigureWidget(self.static())
+        figure = LiveFigure(self.static())
 
         def look(_: Any = None) -> None:
             self.chosen = point.value or ""

@@ -15,7 +15,7 @@ from fairkd.errors import FairkdError
 from fairkd.mitigation import mitigation_entry
 from fairkd.narrative_preview import describe_preview
 from fairkd.recipes import HeadPreview, TrainedModel, load_splits
-from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -109,7 +109,8 @@ class PreviewPanel(Panel):
 
     def widget(self) -> Any:
         import ipywidgets as w
-        import plotly.graph_objects as go
+
+        from fairkd.widgets.figure import LiveFigure, refresh
 
         if self.preview is None:
             return w.HTML(f"<p>{html.escape(self._nothing())}</p>")
@@ -134,7 +135,7 @@ class PreviewPanel(Panel):
         self.look(self.temperature, 0.0)
         self.look(temperature.value, weight.value)
         message, command = w.HTML(), w.HTML()
-        figure = go.FigureWidget(self._figure())
+        figure = LiveFigure(self._figure())
 
         def update(_: Any = None) -> None:
             try:

@@ -16,7 +16,7 @@ from fairkd.inference import outputs_of
 from fairkd.models import Network
 from fairkd.narrative import describe_temperature
 from fairkd.soft_labels import calibration_temperature, entropy_by_group, softened_table
-from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -90,7 +90,8 @@ class TemperaturePanel(Panel):
 
     def widget(self) -> Any:
         import ipywidgets as w
-        import plotly.graph_objects as go
+
+        from fairkd.widgets.figure import LiveFigure, refresh
 
         slider = w.FloatSlider(
             value=self.temperature,
@@ -112,11 +113,11 @@ class TemperaturePanel(Panel):
         )
         command = w.HTML(command_html(self.command, copy=True))
         bars, images = (
-            go.FigureWidget(self._softened([self.temperature])),
-            go.FigureWidget(self.images()),
+            LiveFigure(self._softened([self.temperature])),
+            LiveFigure(self.images()),
         )
         sentences = w.HTML(self._sentences())
-        entropy = go.FigureWidget(self.entropy())
+        entropy = LiveFigure(self.entropy())
         line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot", "color": "gray"}}
         # Appended last, so that moving it leaves the calibration temperature's line alone.
         entropy.add_shape(x0=self.temperature, x1=self.temperature, **line)

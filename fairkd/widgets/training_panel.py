@@ -21,7 +21,7 @@ from fairkd.progress import is_headless
 from fairkd.recipes import TrainedModel
 from fairkd.training.control import Setting
 from fairkd.widgets.live import live_training
-from fairkd.widgets.panel import Panel, command_html, in_a_row, refresh
+from fairkd.widgets.panel import Panel, command_html, in_a_row
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -173,6 +173,8 @@ class TrainingPanel(Panel):
     def _make(self) -> Any:
         import ipywidgets as w
 
+        from fairkd.widgets.figure import LiveFigure, refresh
+
         live = self.live
         stop, pause, resume = (
             w.Button(description=name, icon=icon, tooltip=hint, layout={"width": "110px"})
@@ -184,7 +186,7 @@ class TrainingPanel(Panel):
         )
         bar = w.IntProgress(max=1, layout={"width": "220px"})
         state, words, command = w.HTML(), w.HTML(), w.HTML(command_html(self.command, copy=True))
-        self._figure = figure = _live_figure(self.static(), self._lock)
+        self._figure = figure = LiveFigure(self.static(), self._lock)
         sliders = [self._slider(setting) for setting in self._settings()]
 
         def update() -> None:
@@ -259,22 +261,6 @@ class TrainingPanel(Panel):
         )
         slider.observe(lambda change: self.live.control.change(setting, change["new"]), names="value")
         return slider
-
-
-def _live_figure(figure: go.Figure, lock: threading.RLock) -> go.FigureWidget:
-    """Return a figure that a thread which holds ``lock`` can update.
-
-    While a widget takes in news from the page, it sends only what a property ends with: the changes that another
-    thread makes meanwhile, which plotly sends by way of properties that are empty again at once, would be lost.
-    """
-    import plotly.graph_objects as go
-
-    class LiveFigure(go.FigureWidget):
-        def set_state(self, sync_data: dict[str, Any]) -> None:
-            with lock:
-                super().set_state(sync_data)
-
-    return LiveFigure(figure)
 
 
 def _duration(seconds: float) -> str:

@@ -126,8 +126,8 @@ def be_patient(page: Any) -> None:
 
 
 @contextmanager
-def notebook_page(folder: Path, name: str) -> Iterator[Any]:
-    """Open a notebook of ``folder``, run all its cells, and keep a picture of the end."""
+def notebook_page(folder: Path, name: str, slowdown: float = 1) -> Iterator[Any]:
+    """Open a notebook of ``folder``, run all its cells on a page so many times slower, keep a picture of the end."""
     from playwright import sync_api as playwright
 
     with running_lab(folder) as address, playwright.sync_playwright() as driver:
@@ -137,6 +137,8 @@ def notebook_page(folder: Path, name: str) -> Iterator[Any]:
         page.goto(address.format(path=name))
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         run_menu(page, "Run All Cells")
+        session = page.context.new_cdp_session(page)
+        session.send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
         try:
             yield page
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from jupyter_lab import CHROMIUM, DRAWN, copy_notebook, drag, notebook_page, panel_with, shows, until_changed
 
@@ -18,6 +19,15 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian package chromium)"),
 ]
 
+PANEL = """
+import fairkd
+from fairkd.widgets import TemperaturePanel
+
+experiment = fairkd.Experiment(samples=300)
+splits = fairkd.load_splits(experiment)
+network = fairkd.create_model("test_resnet", splits.num_classes, image_size=splits.image_size[0])
+TemperaturePanel(experiment, network, splits)
+"""
 NOTEBOOK = "03_adversarial_distillation.ipynb"
 SMALL: dict[str, Any] = {"teacher_epochs": 4, "student_epochs": 4, "adversary_weights": [1.0]}
 #: The precision is not left to a measurement: the kernel, which is to find the students, might choose another.
@@ -52,6 +62,18 @@ def test_sliders_answer_to_keyboard_and_mouse(tmp_path: Path) -> None:
             move_each_way(page, preview, preview.locator(".js-plotly-plot"), setting)
         shows(preview, "rank correlation")
         preview.screenshot(path=tmp_path / "preview.png")
+
+
+def test_figures_of_a_slow_page_follow_the_sliders(tmp_path: Path) -> None:
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PANEL)]), tmp_path / "panel.ipynb"
+    )
+    with notebook_page(tmp_path, "panel.ipynb", slowdown=6) as page:
+        labels = panel_with(page, "images")
+        figure = labels.locator(".js-plotly-plot").first
+        figure.wait_for()
+        assert figure.locator(".point").count()
+        move_each_way(page, labels, figure, "temperature")
 
 
 def move_each_way(page: Any, panel: Any, figure: Any, setting: str) -> None:

@@ -65,9 +65,9 @@ def test_sliders_answer_to_keyboard_and_mouse(tmp_path: Path) -> None:
 
 
 def test_figures_of_a_slow_page_follow_the_sliders(tmp_path: Path) -> None:
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PANEL)]), tmp_path / "panel.ipynb"
-    )
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PANEL)], metadata=kernel)
+    nbformat.write(notebook, tmp_path / "panel.ipynb")
     with notebook_page(tmp_path, "panel.ipynb", slowdown=6) as page:
         labels = panel_with(page, "images")
         figure = labels.locator(".js-plotly-plot").first

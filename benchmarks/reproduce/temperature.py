@@ -127,7 +127,11 @@ def _sentences(table: pd.DataFrame, setting: str) -> str:
     if len(_sensitivities(table, setting, "KD, T = 20", "KD, T = 1")) < FEWEST:
         lines.append(f"Whether the published order holds takes {FEWEST} seeds.")
     else:
-        lines += [_against(table, setting, "student alone"), _beyond_ten(table, setting), _order(table, setting)]
+        lines += [
+            _against(table, setting, "student alone"),
+            _beyond_ten(table, setting),
+            _order(table, setting),
+        ]
     return "\n".join(wrapped(line, "- ") for line in lines)
 
 

@@ -43,7 +43,7 @@ LEVELS = {
         *("arguments", "comparison", "display", "doctor", "execute", "export", "pipeline", "report"),
         *("interrupts", "run_state", "sweeps", "widgets"),
     },
-    5: {"__main__", "cli", "sweep_command", "train_command"},
+    5: {"__main__", "cli", "sweep_command", "list_commands", "train_command"},
 }
 LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}
 OPTIONAL = (

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from fairkd.config import Experiment
     from fairkd.pipeline import RunResult
 
-#: What `fairkd run`, which trains one setting with one seed, does not read.
-_COMPARED = ("seeds", "distillers", "mitigations", "every_pair")
 _TABLE_METRICS = ("accuracy", "worst_group_accuracy", "recall_gap")
 
 app = typer.Typer(
@@ -99,12 +97,14 @@ def run(
 ) -> None:
     """Run the notebooks that are not yet done, in order, and write the report."""
     experiment = read_experiment(parameters or [], params)
-    for name in _COMPARED:
+    from fairkd.config import COMPARED
+    from fairkd.pipeline import steps_with
+
+    for name in COMPARED:
         if name in experiment.changed():
             raise ParameterError(
                 f"{name} does nothing in `fairkd run`: use `fairkd compare` or `fairkd sweep`"
             )
-    from fairkd.pipeline import steps_with
 
     options = {"notebooks": notebooks, "start": start, "force": force, "dry_run": dry_run}
     command = " ".join([experiment.command, *(f"--with {name}" for name in chapters or ())])

@@ -24,6 +24,8 @@ from fairkd.parameters import Parameters, Scope
 from fairkd.shown import Shown
 from fairkd.store import digest
 
+#: What `fairkd run`, which trains one setting with one seed, does not read.
+COMPARED = ("seeds", "distillers", "mitigations", "every_pair")
 #: What other tools call some parameters.
 OTHER_NAMES = {
     "alpha": "'distill_weight' and 'task_weight'",
@@ -130,7 +132,10 @@ class Experiment(Parameters, Shown):
     def summary(self) -> dict[str, str]:
         """Return the run's name, what was changed, and the command."""
         changed = {name: word(value) for name, value in self.changed().items()}
-        return {"run": self.run, **(changed or {"changed": "nothing: the defaults"}), "command": self.command}
+        command = (
+            self.command.replace("run", "compare", 1) if changed.keys() & set(COMPARED) else self.command
+        )
+        return {"run": self.run, **(changed or {"changed": "nothing: the defaults"}), "command": command}
 
     def __repr__(self) -> str:
         changed = (

@@ -258,6 +258,11 @@ def test_a_parameter_with_two_values_is_refused():
     assert read_experiment(["temperature=2", "temperature=2"], None).temperature == 2
 
 
+def test_the_summary_of_a_comparison_has_its_command():
+    assert Experiment(temperature=2).summary()["command"] == "fairkd run -p temperature 2.0"
+    assert Experiment(seeds=5).summary()["command"] == "fairkd compare -p seeds 5"
+
+
 def test_suggest_names_one_close_name_or_nothing():
     assert suggest("projektion", ["none", "projection"]) == "did you mean 'projection'? "
     assert suggest("", ["none"]) == suggest("zzz", ["none"]) == ""

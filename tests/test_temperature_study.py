@@ -77,12 +77,14 @@ def test_without_further_temperatures_the_run_s_own_is_measured(experiment, tiny
     assert sentence.startswith("T = 4 alone was tried")
 
 
-@pytest.mark.parametrize(("value", "read"), [("[2, 8]", (2.0, 8.0)), ([], ()), ("[]", ())])
+@pytest.mark.parametrize(
+    ("value", "read"), [("[2, 8]", (2.0, 8.0)), ("2, 8", (2.0, 8.0)), ("8", (8.0,)), ([], ()), ("[]", ())]
+)
 def test_temperatures_can_be_written_as_a_list(value, read):
     assert Experiment(temperatures=value).temperatures == read
 
 
-@pytest.mark.parametrize("value", [[0], [101], "[4, -1]", "4"])
+@pytest.mark.parametrize("value", [[0], [101], "[4, -1]", "4, -1", "[4, 8"])
 def test_temperatures_out_of_range_are_refused(value):
     with pytest.raises(ParameterError, match=r"^temperatures="):
         Experiment(temperatures=value)

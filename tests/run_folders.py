@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from fairkd.predictions import Predictions
 from fairkd.recipes import ROLES
 from fairkd.store import write_json
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 DEFAULT = {"teacher": (0.94, 0.11), "student_scratch": (0.92, 0.13), "student_kd": (0.89, 0.2)}
 
 
@@ -59,3 +61,9 @@ def write_run(experiment: Experiment, *, group: str = "red", **scores: tuple[flo
         folder / "predictions.parquet", index=False
     )
     return folder
+
+
+def code_of_page(position: int) -> str:
+    """Return a block of Python from the page on run folders."""
+    page = (DOCS / "runs.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n([\s\S]*?)```", page)[position]

@@ -12,8 +12,10 @@ from html.parser import HTMLParser
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from export_cases import train_run
+from run_folders import code_of_page
 
 from fairkd import pipeline
 from fairkd.cli import main
@@ -382,6 +384,17 @@ def test_a_missing_extra_is_said_before_anything_is_read(run, capsys, monkeypatc
     monkeypatch.setattr("fairkd.export.deploy.load_run", lambda folder: pytest.fail("read the run first"))
     assert main(["export", "run", "--output-dir", str(run[0].output_path)]) == 1
     assert capsys.readouterr().err == "error: export needs onnxruntime: pip install 'fairkd[export]'\n"
+
+
+def test_the_page_on_runs_loads_a_trained_model(run, monkeypatch):
+    experiment, splits, models = run
+    code = code_of_page(1)
+    monkeypatch.chdir(experiment.output_path.parent)
+    found: dict[str, object] = {}
+    exec(code.replace("outputs/default", f"{experiment.output_path.name}/run"), found)
+    assert found["experiment"] == experiment and found["splits"].fingerprint == splits.fingerprint
+    student = found["student"]
+    pd.testing.assert_frame_equal(student.predictions.frame, models["student_fair"].predictions.frame)
 
 
 def test_the_chapter_on_deployment_is_added_where_it_is_asked_for(capsys, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from fairkd.cli import main
 from fairkd.errors import ArtifactError, DataError
 from fairkd.evaluation import evaluate
+from fairkd.frames import from_frames
 from fairkd.report.predictions_report import predictions_report, read_models, write_predictions_report
 
 QUICK: dict[str, Any] = {"replicates": 600}
@@ -74,6 +75,15 @@ def test_a_file_tells_its_models_apart(tmp_path: Path, suffix: str) -> None:
     output = write_predictions_report(path, **QUICK)
     assert output == tmp_path / "p_report.html"
     assert "a − z" in output.read_text(encoding="utf-8")
+
+
+def test_na_is_the_name_of_a_group_and_an_empty_cell_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    groups = np.resize(["NA", "None", "", "NaN", "n/a"], 120)
+    table().assign(group=groups).to_csv(path, index=False)
+    (read,) = from_frames(read_models(path)).values()
+    assert read.group_names == ["NA", "None"]
+    assert [int((read.groups == code).sum()) for code in (-1, 0, 1)] == [72, 24, 24]
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

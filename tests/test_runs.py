@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from run_folders import write_run
+from run_folders import code_of_page, write_run
 
 from fairkd import runs
 from fairkd.config import Experiment
@@ -35,6 +35,14 @@ def test_a_row_a_model_of_each_run_with_scores_costs_and_what_was_changed(tmp_pa
     assert row["setting"] == "adversary_weight=3.0" and row["validation_recall_gap"] == 0.05
     assert row["latency_ms"] == 1.2 and row["param_count"] == 1000
     assert np.isnan(runs.loc[runs["model"] == "teacher", "validation_accuracy"]).all()
+
+
+def test_the_page_on_runs_reads_a_run(tmp_path, monkeypatch, capsys):
+    written(tmp_path / "outputs", run_name="default")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(code_of_page(0), found)
+    assert set(found["models"]) == set(found["metrics"]["models"]) == set(found["runs"]["model"])
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"models": {}}', '{"experiment": {"seed": 0}}', "\x00"])

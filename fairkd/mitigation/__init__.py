@@ -201,6 +201,8 @@ _ENTRIES = (
     ),
 )
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
+#: Families that leave a training as it is where all samples are of one group.
+_COMPARES_GROUPS = ("adversary", "domain")
 
 
 def list_mitigations() -> pd.DataFrame:
@@ -230,4 +232,11 @@ def create_mitigation(name: str, setup: Setup) -> Mitigation:
     Raises:
         ParameterError: an unknown name, or what the mitigation cannot do with these data.
     """
-    return mitigation_entry(name).make(setup)
+    entry = mitigation_entry(name)
+    if setup.num_groups < 2 and entry.family in _COMPARES_GROUPS:
+        others = ", ".join(one.name for one in _ENTRIES if one.family not in _COMPARES_GROUPS)
+        raise ParameterError(
+            f"mitigation {name!r} tells groups apart, and these data have one: name the attribute with group, inject "
+            f"one with bias, or choose another mitigation ({others})"
+        )
+    return entry.make(setup)

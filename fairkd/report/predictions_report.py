@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
 from fairkd.analysis import calibration_by_group, inflation
+from fairkd.data.table import MISSING
 from fairkd.errors import ArtifactError, DataError
 from fairkd.evaluation import FEW_SAMPLES, evaluate, missing_groups
 from fairkd.frames import from_frames
@@ -93,7 +94,7 @@ def write_predictions_report(path: Path, **options: Any) -> Path:
 
 def read_models(path: Path) -> dict[str, pd.DataFrame]:
     """Read the tables of a file by model; of one without a column ``model`` there is one, ``model``."""
-    readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
+    readers = {".parquet": pd.read_parquet, ".csv": _read_csv}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ArtifactError(f"cannot read predictions from {path}: allowed are {' and '.join(readers)} files")
@@ -105,6 +106,12 @@ def read_models(path: Path) -> dict[str, pd.DataFrame]:
     parts = table.groupby("model", sort=False, observed=True)
     found = {str(name): part.drop(columns="model").reset_index(drop=True) for name, part in parts}
     return {str(name): found[str(name)] for name in table["model"].unique()}
+
+
+def _read_csv(file: IO[bytes]) -> pd.DataFrame:
+    """As in the CSV that lists images, NA and None may be the names of groups."""
+    missing = [*MISSING, *(word.upper() for word in MISSING), "NaN"]
+    return pd.read_csv(file, keep_default_na=False, na_values=missing)
 
 
 def _metric(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+import torch
 from method_cases import MITIGATIONS, mitigation_of, setup_of
 
 from fairkd.config import Experiment
@@ -85,3 +86,15 @@ def test_names_make_their_kind_with_the_experiment_s_options(name, kind):
 def test_unknown_names_are_refused_with_a_suggestion():
     with pytest.raises(ParameterError, match="mitigation='projektion' is unknown: did you mean 'projection'"):
         create_mitigation("projektion", setup_of())
+
+
+@pytest.mark.parametrize("name", MITIGATIONS)
+def test_what_tells_groups_apart_is_refused_where_there_is_one(name):
+    one = Setup(torch.full((3, 1), 4), 5, setup_of().options, 0)
+    if name in ("none", "reweighting", "resampling", "class_weighted", "group_dro"):
+        create_mitigation(name, one)
+    else:
+        with pytest.raises(
+            ParameterError, match=f"mitigation '{name}' tells groups apart.* have one: .*group_dro"
+        ):
+            create_mitigation(name, one)

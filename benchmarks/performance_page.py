@@ -6,6 +6,8 @@ import statistics
 import textwrap
 from typing import Any
 
+from scipy.stats import ttest_1samp
+
 #: Why a part's goals may be missed; shown where they are.
 REASONS = {
     "pipeline": (
@@ -39,7 +41,7 @@ def page(record: dict[str, Any]) -> str:
         "start": ("## Start-up", _start_up),
         "waiting": ("## Beside other work", _waiting),
         "growth": ("## Growth", _growth),
-        "accuracy": ("## The same accuracy", _accuracy),
+        "accuracy": ("## Accuracy beside torchdistill", _accuracy),
     }
     for name, (title, text) in checks.items():
         if name in record:
@@ -218,13 +220,14 @@ def _accuracy(accuracies: dict[str, list[float]]) -> str:
         f"| {name} | {statistics.mean(values):.3f} | {', '.join(f'{value:.3f}' for value in values)} |"
         for name, values in accuracies.items()
     ]
-    difference = statistics.mean(accuracies["fairkd"]) - statistics.mean(accuracies["torchdistill"])
-    spread = max(statistics.stdev(values) for values in accuracies.values())
-    relation = "within" if abs(difference) <= 2 * spread else "beyond"
+    ours, theirs = accuracies["fairkd"], accuracies["torchdistill"]
+    test = ttest_1samp([one - other for one, other in zip(ours, theirs, strict=True)], 0)
+    low, high = test.confidence_interval(0.95)
     what = (
         "KD of the default teacher into the default student on colored-digits, the same epochs, learning-rate "
-        "schedule and initial weights; batch order and augmentation differ. The means differ by "
-        f"{difference:+.3f}, {relation} two standard deviations of the seeds (one is {spread:.3f})."
+        "schedule and initial weights; batch order and augmentation differ. fairkd less torchdistill, paired by seed: "
+        f"{statistics.mean(ours) - statistics.mean(theirs):+.3f}, Student's 95 % interval over {len(ours)} seeds "
+        f"{low:+.3f} to {high:+.3f}.".replace("-", "−")
     )
     return _wrapped(what) + "\n\n" + "\n".join(lines)
 

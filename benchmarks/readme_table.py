@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent / "reproduce"))
 import cifar10s  # noqa: E402
 import utkface  # noqa: E402
 from study import Study  # noqa: E402
-from tables import values  # noqa: E402
+from tables import FEWEST, values  # noqa: E402
 
 DIGITS = {
     "teacher": "teacher",
@@ -141,6 +141,8 @@ def table(noted: dict[str, dict[str, Any]]) -> str:
 
 
 def _spread(found: pd.Series) -> str:
+    if len(found) < FEWEST:
+        return f"{found.mean():.3f} ({', '.join(f'{one:.3f}' for one in found)})"
     return f"{found.mean():.3f} ± {found.std(ddof=1):.3f}"
 
 

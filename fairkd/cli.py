@@ -181,7 +181,9 @@ def export(
         Path | None,
         typer.Option(metavar="DIR", help="Where the files go; default: export/ in the run's folder."),
     ] = None,
-    output_dir: Annotated[str, typer.Option(help="Where runs are.")] = "outputs",
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where runs are; default: the project's outputs.")
+    ] = None,
 ) -> None:
     """Write a run's model as a file for deployment, audit that file, and write its model card."""
     from fairkd.export import describe_export, export_run
@@ -197,7 +199,9 @@ def export(
 @app.command(short_help="Write report.html again, or of predictions.")
 def report(
     run_name: Annotated[str | None, typer.Argument(metavar="RUN", help="A run's name or folder.")] = None,
-    output_dir: Annotated[str, typer.Option(help="Where runs are.")] = "outputs",
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where runs are; default: the project's outputs.")
+    ] = None,
     predictions: Annotated[Path | None, typer.Option(metavar="FILE", help="A table of predictions.")] = None,
 ) -> None:
     """Write report.html again from a run's executed notebooks, or a report on predictions made elsewhere."""
@@ -242,11 +246,12 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _run_folder(run_name: str, output_dir: str) -> Path:
-    from fairkd.config import resolve_path, suggest
+def _run_folder(run_name: str, output_dir: Path | None) -> Path:
+    """As in :func:`fairkd.arguments.read_experiment`, a relative path starts where you are."""
+    from fairkd.config import Experiment, suggest
     from fairkd.store import naming
 
-    outputs = resolve_path(output_dir)
+    outputs = Experiment().output_path if output_dir is None else output_dir.expanduser().absolute()
     with naming(f"read run {run_name!r} in {outputs}"):
         for folder in (outputs / run_name, Path(run_name)):
             if folder.is_dir():

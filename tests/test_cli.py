@@ -209,6 +209,20 @@ def test_report_takes_a_name_or_a_folder(capsys: pytest.CaptureFixture[str], tmp
         assert (folder / "report.html").is_file()
 
 
+@pytest.mark.parametrize("arguments", [[], ["--output-dir", "outputs"]])
+def test_a_relative_output_dir_starts_where_you_are_and_the_default_at_the_project_s_root(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    below = tmp_path / "below"
+    below.mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(below)
+    assert run_main("report", "mine", *arguments) == 1
+    assert f"no run 'mine' in {(below if arguments else tmp_path) / 'outputs'};" in capsys.readouterr().err
+    pairs = ["output_dir=outputs"] if arguments else []
+    assert read_experiment(pairs, None).output_path == (below if arguments else tmp_path) / "outputs"
+
+
 def test_report_names_the_runs_that_there_are(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     write_json(tmp_path / "mine" / "status.json", {})
     assert run_main("report", "yours", "--output-dir", str(tmp_path)) == 1

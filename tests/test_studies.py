@@ -177,10 +177,13 @@ def a_study_table(
     ("differences", "text"),
     [
         ([0.01], "gap +1.0 points (one seed; no interval)"),
-        ([0.01, -0.02], "gap −0.5 points (2 seeds: +1.0 and −2.0; the images settle the sign in 0 of 0)"),
+        (
+            [0.01, -0.02],
+            "gap −0.5 points (2 seeds: +1.0 and −2.0; the images settle a rise in 0 and a fall in 0 of 0)",
+        ),
         (
             [0.01, 0.02, 0.03],
-            "gap +2.0 points (over 3 seeds −0.5 to +4.5; the images settle the sign in 0 of 0)",
+            "gap +2.0 points (over 3 seeds −0.5 to +4.5; the images settle a rise in 0 and a fall in 0 of 0)",
         ),
     ],
 )
@@ -203,13 +206,75 @@ def test_temperature_s_order_counts_only_what_the_seeds_settle():
     published = sorted(module.PUBLISHED, key=lambda name: module.PUBLISHED[name])
     spread = np.array([-1e-5, 0.0, 1e-5])
     same = a_study_table("d", module.SENSITIVITY, {n: list(i + spread) for i, n in enumerate(published)})
-    assert "10 have the published order" in " ".join(module._order(same, "d").split())
+    assert "10 have the published order in the means. Beyond the seeds" in module._order(same, "d")
+    assert "adjusted for 10 pairs, 10 have it, 0 the opposite one, 0 neither." in module._order(same, "d")
     opposite = same.assign(value=-same["value"])
-    assert "0 have the published order here beyond the spread of the seeds, 10 the opposite" in module._order(
-        opposite, "d"
-    )
+    assert "0 have the published order in the means" in module._order(opposite, "d")
+    assert module._order(opposite, "d").endswith("0 have it, 10 the opposite one, 0 neither.")
     few = same[same["seed"] < 2]
-    assert module._order(few, "d").endswith("10 neither.")
+    assert module._order(few, "d").endswith("0 have it, 0 the opposite one, 10 neither.")
+
+
+def test_of_many_differences_fewer_are_beyond_the_seeds_than_each_alone():
+    tables = importlib.import_module("tables")
+    # Student's p of each is 0.013: of one it is below 5 %, of five times as many it is not.
+    found = pd.Series([0.8, 1.0, 1.2])
+    assert (
+        tables._p_value(found)
+        == pytest.approx(ttest_1samp(found, 0).pvalue)
+        == pytest.approx(0.013, abs=1e-3)
+    )
+    assert tables.relations([found]) == [1] and tables.relations([-found] * 3) == [-1] * 3
+    assert tables.relations([found] * 5) == [0] * 5
+    assert tables.relations([found, found[:2]]) == [0, 0]
+
+
+def test_where_models_were_trained_is_what_was_noted():
+    tables = importlib.import_module("tables")
+    rows = a_study_table("faces", "seconds", {"KD": [3600.0, 1800.0]})
+    one = rows.assign(precision="float32", machine="A, torch 1")
+    two = rows.assign(precision=["bfloat16", "float32"], machine=["A, torch 1", "B, torch 2"])
+    text = " ".join(tables.training(one, "x").split())
+    assert "1.5 hours" in text and text.endswith(": 2 models, seeds 0, 1, in float32 on A, torch 1.")
+    text = " ".join(tables.training(two, "x").split())
+    assert "1 models, seed 0, in bfloat16 on A, torch 1; 1 models, seed 1, in float32 on B, torch 2." in text
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [([0.5], "50.0"), ([0.5, 0.6], "55.0 (50.0 and 60.0)"), ([0.5, 0.6, 0.7], "60.0 ± 10.0")],
+)
+def test_a_spread_takes_three_seeds(found, text):
+    assert importlib.import_module("tables").mean_and_spread(pd.Series(found)) == text
+
+
+def test_a_relative_change_is_the_geometric_mean_of_the_seeds():
+    module = importlib.import_module("utkface")
+    gaps = {"KD": [0.2, 0.2], "teacher": [0.1, 0.4]}
+    table = a_study_table("one", "recall_gap", gaps)
+    assert module._change(table, "KD", "teacher", "one") == "+0 % (+100 % and −50 %)"
+    three = a_study_table("one", "recall_gap", {"KD": [0.2] * 3, "teacher": [0.1] * 3})
+    assert module._change(three, "KD", "teacher", "one") == "+100 % (+100 % to +100 %)"
+
+
+def test_a_best_class_that_falls_makes_no_recalls_closer_together():
+    module = importlib.import_module("classwise")
+    recalls = {
+        "student alone": (0.6, 0.8, 0.9),
+        "KD": (0.55, 0.8, 0.85),
+        "semantic features (hint)": (0.7, 0.8, 0.8),
+    }
+    table = pd.concat(
+        a_study_table(
+            "s", f"recall of {name}", {model: [of_class[i]] * 3 for model, of_class in recalls.items()}
+        )
+        for i, name in enumerate("abc")
+    )
+    accuracy = a_study_table("s", "accuracy", {"student alone": [0.7] * 3})
+    # A tenth of a point tells the seeds apart.
+    jitter = table["seed"] * 0.001 * (table["metric"] == "recall of a")
+    said = module._answers(pd.concat([table.assign(value=table["value"] - jitter), accuracy]), "s")[-1]
+    assert said.endswith("beyond the seeds: semantic features (hint).")
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.0123, "+1.2"), (-0.0123, "−1.2"), (-0.0001, "+0.0")])

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from study import Model, Study, machine, main
+from study import Model, Study, main
 from tables import (
     FEWEST,
     INTERVALS,
+    SAME_TEST,
     definitions,
     differences_table,
     has_run,
     mean_and_spread,
+    protocol,
     relation,
     rows_table,
     say_difference,
@@ -123,16 +125,12 @@ def page(study: Study) -> str:
     what = (
         "CIFAR-10S as in Wang et al. 2020 (https://arxiv.org/abs/1911.11834): 95 % skew, test images in "
         "colour and in grey; accuracy is the mean of both. Mean ± standard deviation over the seeds, each "
-        f"with a teacher, a split and initial weights of its own. {INTERVALS}"
-    )
-    where = (
-        f"{machine()}, shared with other work; {training(table)}. Made by `python "
-        "benchmarks/reproduce/cifar10s.py`; the numbers are in cifar10s.json."
+        f"with a teacher, a validation split and initial weights of its own. {INTERVALS} {SAME_TEST}"
     )
     parts = [
         "# CIFAR-10S: does distillation inflate the bias, and what reduces it?",
         wrapped(what),
-        wrapped(where),
+        training(table, "cifar10s"),
     ]
     names = [model.name for model in MODELS]
     for one in study.settings:
@@ -153,11 +151,14 @@ def _deviations(study: Study, one: str) -> str:
     networks = "" if one == PAPER else "small networks and far fewer epochs instead of ResNet-18 and 200; "
     return wrapped(
         f"{teacher.teacher} ({teacher.teacher_epochs} epochs) teaches {teacher.student} "
-        f"({teacher.student_epochs} epochs). Deviations from the original protocol: {networks}a cosine schedule "
-        "instead of steps; the epoch is selected on a tenth of the training images, shown in colour and in grey as the "
-        "test images are, where the original takes the last one; the adversaries read features and label, with cells "
-        "weighted equally, a gradient penalty and a weight that grows from 0 (docs/methods/adversaries.md), where the "
-        "original's read the logits alone and have a schedule of their own."
+        f"({teacher.student_epochs} epochs); {protocol(teacher)} Deviations from the original protocol: "
+        f"{networks}a cosine schedule instead of steps; the epoch is selected on a tenth of the training images, shown "
+        "in colour and in grey as the test images are, where the original takes the last one; the adversaries read "
+        "features and label, with cells weighted equally, a gradient penalty and a weight that grows from 0 "
+        "(docs/methods/adversaries.md); of the original's, uniform confusion reads the features and gradient "
+        "projection the logits, neither with the label, and both train for 500 epochs with Adam at 1e-4, updating the "
+        "network in every third. MFD has one weight, its paper's for the other variant of CIFAR-10S; each adversary "
+        "has two."
     )
 
 
@@ -190,14 +191,14 @@ def _helpful(table: pd.DataFrame, one: str) -> list[str]:
         answer = ", ".join(helpful) or "for none of them is that shown"
         if known and None not in verdicts.values():
             said.append(
-                f"Which adversaries improve both accuracy and bias amplification over {base}, beyond the spread of the "
+                f"Which adversaries improve both accuracy and bias amplification over {base}, beyond the "
                 f"seeds? {answer[0].upper()}{answer[1:]}."
             )
     return said if said or not known else ["Does the adversary help? More seeds are needed to settle it."]
 
 
 def _both(table: pd.DataFrame, model: str, base: str, one: str) -> bool | None:
-    """Return whether accuracy and amplification are both better beyond the seeds' spread; None for too few seeds."""
+    """Return whether accuracy and amplification are both better beyond the seeds; None for too few of them."""
     accuracy, amplification = (values(table, model, metric, setting=one, base=base) for metric in COMPARED)
     if len(accuracy) < FEWEST:
         return None
@@ -221,11 +222,13 @@ def _differences(table: pd.DataFrame, one: str) -> str:
 
 def _closest(table: pd.DataFrame, one: str) -> list[str]:
     """Say how near the best small student, chosen on validation data, comes to the best published model."""
-    means = {name: values(table, name, "accuracy", "validation", setting=one).mean() for name in STUDENTS}
+    scores = {name: values(table, name, "accuracy", "validation", setting=one) for name in STUDENTS}
+    # Means over fewer seeds than the others have are not compared.
+    most = max(map(len, scores.values()), default=0)
     small = {
-        name: mean
-        for name, mean in means.items()
-        if pd.notna(mean) and 10 * _parameters(table, name, one) <= RESNET18_PARAMETERS
+        name: found.mean()
+        for name, found in scores.items()
+        if 0 < len(found) == most and 10 * _parameters(table, name, one) <= RESNET18_PARAMETERS
     }
     return [_compared(table, max(small, key=lambda name: small[name]), one)] if small else []
 
@@ -234,14 +237,19 @@ def _compared(table: pd.DataFrame, best: str, one: str) -> str:
     accuracy, amplification = (
         values(table, best, metric, setting=one) for metric in ("accuracy", "bias_amplification")
     )
-    passed = accuracy.mean() > BEST_PUBLISHED[0] and amplification.mean() < BEST_PUBLISHED[1]
+    beyond = accuracy - BEST_PUBLISHED[0], BEST_PUBLISHED[1] - amplification
+    verdict = "it does not pass both"
+    if all(relation(one) > 0 for one in beyond):
+        verdict = "it passes both, beyond the seeds"
+    elif all(one.mean() > 0 for one in beyond):
+        verdict = "its means pass both, which the seeds do not settle"
     count = _parameters(table, best, one)
     return (
         f"The best student by validation accuracy, {best} ({count:,} parameters, "
         f"{RESNET18_PARAMETERS / count:.0f} times fewer than ResNet-18), has an accuracy of "
         f"{mean_and_spread(accuracy)} % and a bias amplification of {mean_and_spread(amplification)} %, "
         f"against the best of the replication, {100 * BEST_PUBLISHED[0]:.1f} % and {100 * BEST_PUBLISHED[1]:.1f} %: "
-        f"{'it passes both' if passed else 'it does not pass both'}."
+        f"{verdict}."
     )
 
 
@@ -252,8 +260,8 @@ def _parameters(table: pd.DataFrame, model: str, one: str) -> int:
 def _published() -> str:
     lines = ["| method | mean accuracy, % | bias amplification, % |", "|---|---|---|"]
     about = (
-        "A replication of Wang et al. 2020, ResNet-18, 16 runs of a single seed; the adversaries have a schedule of "
-        "their own. One-vs-rest equalized odds, another metric, ISSTA 2024 (accuracy / mean difference): "
+        "A replication of Wang et al. 2020, ResNet-18, 16 runs of a single seed; 200 epochs, the adversaries 500. "
+        "One-vs-rest equalized odds, another metric, ISSTA 2024 (accuracy / mean difference): "
         "domain-independent .9196 / .0102, bias mimicking .9166 / .0118, adversarial .7439 / .2821, MFD .7386 / .1736."
     )
     rows = [f"| {name} | {a} | {b} |" for name, (a, b) in PUBLISHED.items()]

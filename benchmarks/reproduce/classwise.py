@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.typing import SeriesGroupBy
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
-from study import Model, Study, machine, main
+from study import Model, Study, main
 from tables import (
     FEWEST,
     INTERVALS,
+    SAME_TEST,
+    SHARED_IMAGES,
     definitions,
     has_run,
     mean_and_spread,
+    protocol,
     relation,
     rows_table,
     say_difference,
@@ -110,16 +114,13 @@ def page(study: Study) -> str:
     what = (
         "CIFAR-10 without groups. The class recall ratio is the mean recall of the classes over the best "
         "class's; one study prints it as disparate impact, and there is no group in it. AUROC, precision and "
-        f"F1 are means over the classes. Mean ± standard deviation over the seeds. {INTERVALS}"
-    )
-    where = (
-        f"{machine()}, shared with other work; {training(table)}. Made by `python "
-        "benchmarks/reproduce/classwise.py`; the numbers are in classwise.json."
+        "F1 are means over the classes. Mean ± standard deviation over the seeds. The ratio rises, too, where the best "
+        f"class falls, so the spread of the class recalls (their standard deviation) stands beside it. {INTERVALS}"
     )
     parts = [
         "# CIFAR-10 class by class: does distillation make classes more alike?",
         wrapped(what),
-        wrapped(where),
+        training(table, "classwise"),
     ]
     for one in study.settings:
         if (table["setting"] == one).any():
@@ -141,7 +142,9 @@ def _deviations(study: Study, one: str) -> str:
         f"{chosen.teacher} ({chosen.teacher_epochs} epochs) teaches {chosen.student} ({chosen.student_epochs} "
         f"epochs); {images}{chosen.image_size or 32} pixels; "
         f"{'ImageNet' if chosen.teacher_pretrained else 'no pretrained'} weights; the further teacher of "
-        f"co-advise is {', '.join(chosen.co_teachers)}."
+        f'co-advise is {", ".join(chosen.co_teachers)}. {protocol(chosen)} All models augment, as the published "B0 '
+        'alone, augmentation" does; the published epochs are 8. '
+        f"{SHARED_IMAGES if chosen.samples else SAME_TEST}"
     )
 
 
@@ -159,6 +162,8 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
             f"{mean_and_spread(_extreme(table, 'student alone', which, one))} % alone"
             for which in ("lowest", "highest")
         ]
+        spreads = (mean_and_spread(_spread(table, name, one)) for name in (model, "student alone"))
+        extremes.append("spread {} points, {} alone".format(*spreads))
         said.append(f"{model} less student alone: {'; '.join(parts)}. Class recalls: {'; '.join(extremes)}.")
     weighted = values(table, WEIGHTED, "accuracy", setting=one, base="student alone")
     if len(weighted) and (weighted == 0).all():
@@ -167,8 +172,8 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
         )
     flatter = [
         model.name
-        for model in MODELS[1:]
-        if relation(values(table, model.name, "class_recall_ratio", setting=one, base="student alone")) > 0
+        for model in MODELS[2:]
+        if relation((_spread(table, model.name, one) - _spread(table, "student alone", one)).dropna()) < 0
     ]
     levelled = [
         model.name
@@ -190,15 +195,24 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
     )
     return [
         *said,
-        f"Whose class recalls are closer together than the student's alone, over the seeds: {settled}.",
+        f"Whose class recalls have a smaller spread than the student's alone, beyond the seeds: {settled}.",
     ]
 
 
 def _extreme(table: pd.DataFrame, model: str, which: str, one: str) -> pd.Series:
     """Return the lowest or highest recall of a class by seed."""
-    mine = table[(table["setting"] == one) & (table["model"] == model)]
-    recalls = mine[mine["metric"].str.startswith(RECALL)].groupby("seed")["value"]
+    recalls = _recalls(table, model, one)
     return recalls.min() if which == "lowest" else recalls.max()
+
+
+def _spread(table: pd.DataFrame, model: str, one: str) -> pd.Series:
+    """Return the standard deviation of the class recalls by seed."""
+    return _recalls(table, model, one).std(ddof=0)
+
+
+def _recalls(table: pd.DataFrame, model: str, one: str) -> SeriesGroupBy:
+    mine = table[(table["setting"] == one) & (table["model"] == model)]
+    return mine[mine["metric"].str.startswith(RECALL)].groupby("seed")["value"]
 
 
 def _table(table: pd.DataFrame, one: str) -> str:
@@ -234,9 +248,12 @@ def _by_class(table: pd.DataFrame, one: str) -> str:
 
 
 def _published() -> str:
-    lines = ["| 132 pixels, ImageNet weights, 8 epochs | accuracy | class recall ratio |", "|---|---|---|"]
+    lines = [
+        "| 132 pixels, ImageNet weights, 8 epochs | accuracy, % | class recall ratio, % |",
+        "|---|---|---|",
+    ]
     lines += [
-        f"| {name} | {accuracy:.4f} | {'–' if ratio is None else f'{ratio:.4f}'} |"
+        f"| {name} | {100 * accuracy:.2f} | {'–' if ratio is None else f'{100 * ratio:.2f}'} |"
         for name, (accuracy, ratio) in PUBLISHED.items()
     ]
     return "\n".join(lines) + "\n\nA correct run of B4 to B0 has not been published there."

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from filelock import FileLock
 
 import fairkd
 from fairkd.data.splits import Splits
+from fairkd.efficiency import hardware
 from fairkd.errors import FairkdWarning
 from fairkd.models import create_model
 from fairkd.parameters import Scope
@@ -35,7 +37,7 @@ from fairkd.training import fastest_precision
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 #: Of a trained model, and of each of its numbers.
-_MODEL = ("setting", "model", "seed", "parameters", "precision")
+_MODEL = ("setting", "model", "seed", "parameters", "precision", "machine")
 #: What tells models apart.
 _KEYS = ("setting", "model", "seed", "parameters")
 _NUMBER = ("split", "metric", "base", "value", "low", "high")
@@ -205,7 +207,8 @@ class Study:
         """Write a model's numbers to the file; those of models with other parameters make room."""
         numbers = [[_rounded(row.get(name)) for name in _NUMBER] for row in rows]
         seed, identity = experiment.seed, self.identity(setting, model)
-        about = dict(zip(_MODEL, (setting, model.name, seed, identity, experiment.precision), strict=True))
+        made = experiment.precision, machine(experiment.device)
+        about = dict(zip(_MODEL, (setting, model.name, seed, identity, *made), strict=True))
         lock = self.experiment.output_path / f"{self.name}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
@@ -289,7 +292,10 @@ def main(
     print(text)
 
 
-def machine() -> str:
-    """Name the hardware and the versions in one line."""
+def machine(device: str) -> str:
+    """Name hardware and versions in one line."""
     versions = ", ".join(f"{name} {version_of(name)}" for name in ("fairkd", "torch", "torchvision", "timm"))
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores; {versions}"
+    kind = torch.device(resolve_device(device))
+    return (
+        f"{hardware(kind)}, {platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, {versions}"
+    )

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+import fairkd
+from fairkd.analysis.inflation import holm
 from fairkd.metrics import METRICS
 
 #: Fewer seeds say next to nothing about their spread: of two, Student's interval is 12.7 standard errors wide.
@@ -17,7 +19,16 @@ FEWEST = 3
 INTERVALS = (
     "Differences are paired by seed and by test image, with Student's 95 % interval over the seeds where there are "
     f"{FEWEST} or more; of two seeds both differences are given; of a single seed the interval over the test images, "
-    "where both models were trained on one machine."
+    "where both models were trained in one run. Beyond the seeds: that interval excludes 0, as one in twenty does by "
+    "chance where nothing differs."
+)
+#: What an interval over the seeds does not cover.
+SAME_TEST = (
+    "All seeds have the same test images, so that an interval over the seeds says nothing of other images."
+)
+SHARED_IMAGES = (
+    "The seeds draw training and test images anew from the same ones and share many, so that an interval over the "
+    "seeds is too narrow (Nadeau and Bengio 2003)."
 )
 
 
@@ -47,11 +58,13 @@ def rows(
 
 
 def mean_and_spread(found: pd.Series, digits: int = 1) -> str:
-    """Write percent, mean ± standard deviation over the seeds."""
+    """Write percent, mean ± standard deviation over the seeds; of two seeds the mean and both."""
     if found.empty:
         return "not run"
-    mean = f"{100 * found.mean():.{digits}f}"
-    return mean if len(found) == 1 else f"{mean} ± {100 * found.std(ddof=1):.{digits}f}"
+    mean, *each = (f"{100 * value:.{digits}f}" for value in (found.mean(), *found))
+    if len(found) < FEWEST:
+        return mean if len(found) == 1 else f"{mean} ({' and '.join(each)})"
+    return f"{mean} ± {100 * found.std(ddof=1):.{digits}f}"
 
 
 def seed_interval(differences: pd.Series) -> tuple[float, float, float]:
@@ -79,8 +92,8 @@ def say_difference(
         ]
         images = f"over the images {intervals[0]}" if intervals else "no interval"
         return f"{title} {signed(mean)} points (one seed; {images})"
-    settled = int(((known["low"] > 0) | (known["high"] < 0)).sum())
-    images = f"the images settle the sign in {settled} of {len(known)}"
+    rise, fall = int((known["low"] > 0).sum()), int((known["high"] < 0).sum())
+    images = f"the images settle a rise in {rise} and a fall in {fall} of {len(known)}"
     over = f"over {len(found)} seeds {signed(low)} to {signed(high)}"
     if len(found) < FEWEST:
         over = f"{len(found)} seeds: {_each(found['value'])}"
@@ -143,6 +156,24 @@ def relation(differences: pd.Series) -> int:
     return int(low > 0) - int(high < 0)
 
 
+def relations(differences: Sequence[pd.Series]) -> list[int]:
+    """Return the signs of several differences of which Student's test over the seeds, adjusted by Holm, excludes 0."""
+    if any(len(one) < FEWEST for one in differences):
+        return [0] * len(differences)
+    p_values = np.array([_p_value(one) for one in differences])
+    return [
+        int(np.sign(one.mean())) * int(p < 0.05) for one, p in zip(differences, holm(p_values), strict=True)
+    ]
+
+
+def _p_value(differences: pd.Series) -> float:
+    """Return Student's p; scipy's function warns of seeds that agree to the last digit."""
+    mean, spread, count = differences.mean(), differences.std(ddof=1), len(differences)
+    if spread == 0:
+        return float(mean == 0)
+    return float(2 * t.sf(abs(mean) / spread * np.sqrt(count), count - 1))
+
+
 def signed(share: float) -> str:
     """Write a share as signed percentage points, never as minus zero."""
     return f"{100 * share:+.1f}".replace("-0.0", "+0.0").replace("-", "−")
@@ -153,18 +184,15 @@ def rows_table(
 ) -> str:
     """Return a Markdown table of what has run: a row a model, a column a metric of the test split in percent."""
     lines = [
-        f"| model | seeds | {' | '.join(metrics.values())} | parameters | training (s), median |",
-        f"|---|---|{'---|' * len(metrics)}---|---|",
+        f"| model | seeds | {' | '.join(metrics.values())} | parameters |",
+        f"|---|---|{'---|' * len(metrics)}---|",
     ]
     for model in models:
         cells = [mean_and_spread(values(table, model, metric, setting=setting)) for metric in metrics]
-        seconds = values(table, model, "seconds", "", setting=setting)
-        if seconds.empty:
+        counts = values(table, model, "param_count", "", setting=setting)
+        if counts.empty:
             continue
-        count = values(table, model, "param_count", "", setting=setting).iloc[0]
-        lines.append(
-            f"| {model} | {len(seconds)} | {' | '.join(cells)} | {count:,.0f} | {seconds.median():,.0f} |"
-        )
+        lines.append(f"| {model} | {len(counts)} | {' | '.join(cells)} | {counts.iloc[0]:,.0f} |")
     return "\n".join(lines)
 
 
@@ -190,13 +218,36 @@ def definitions(columns: Mapping[str, str], further: Mapping[str, str] | None = 
     return "\n".join(["## Definitions", "", *lines])
 
 
-def training(table: pd.DataFrame) -> str:
-    """Write the hours of training behind a table, and how many models were trained in which number format."""
+def training(table: pd.DataFrame, name: str) -> str:
+    """Return the paragraph on how long, where and in which number format the models of a study were trained."""
     trained = table[table["metric"] == "seconds"]
-    formats = trained["precision"].value_counts()
-    models = ", ".join(f"{count} models in {name}" for name, count in formats.items()) or "no model yet"
+    lines = []
+    for (machine, precision), part in trained.groupby(["machine", "precision"], sort=False):
+        seeds, settings = sorted(set(part["seed"])), part["setting"].unique()
+        of = f" of {', '.join(settings)}" if len(settings) < trained["setting"].nunique() else ""
+        which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        lines.append(f"{len(part)} models{of}, {which}, in {precision} on {machine}")
+    formats = (
+        " Rounding differs between the formats: where they differ, so do the seeds by that."
+        if len(set(trained["precision"])) > 1
+        else ""
+    )
+    said = (
+        f"Made by `python benchmarks/reproduce/{name}.py`; the numbers are in {name}.json. "
+        f"{trained['value'].sum() / 3600:.1f} hours of training by the clock, beside other work, in the number format "
+        f"that is faster on the machine: {'; '.join(lines) or 'no model yet'}.{formats}"
+    )
+    return wrapped(said)
+
+
+def protocol(experiment: fairkd.Experiment) -> str:
+    """Say in a sentence how the models of a setting are trained; KD's temperature and weights where it has them."""
+    augmentation = "" if experiment.augmentation == "auto" else f", {experiment.augmentation}"
     return (
-        f"{trained['value'].sum() / 3600:.1f} hours of training ({models}; the faster format on the machine)"
+        f"{experiment.optimizer}, learning rate {experiment.learning_rate:g} (cosine), weight decay "
+        f"{experiment.weight_decay:g}, batches of {experiment.batch_size}{augmentation}; KD: "
+        f"{experiment.distill_weight:g} of the softened labels at T = {experiment.temperature:g} and "
+        f"{experiment.task_weight:g} of the cross-entropy."
     )
 
 

@@ -15,15 +15,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from study import Model, Study, machine, main
+from study import Model, Study, main
 from tables import (
+    FEWEST,
     INTERVALS,
+    SHARED_IMAGES,
     definitions,
     differences_table,
     has_run,
+    protocol,
     rows_table,
     say_difference,
     say_missing,
+    seed_interval,
     training,
     values,
     wrapped,
@@ -108,13 +112,14 @@ def page(study: Study) -> str:
         f"Skewed: the training images are thinned until {100 * SKEW:g} % of each class are in one group; validation "
         "and test images are not. That group is given to the class by order, not found in the data, and thinning "
         "changes the shares of the classes too: the tables of training images show both. Mean ± standard "
-        f"deviation over the seeds, each with a teacher, a split and initial weights of its own. {INTERVALS}"
+        f"deviation over the seeds, each with a teacher, a split and initial weights of its own. {INTERVALS} "
+        f"{SHARED_IMAGES} Relative changes of the gap are geometric means of the seeds' own."
     )
-    where = (
-        f"{machine()}, shared with other work; {training(table)}. Made by `python "
-        "benchmarks/reproduce/utkface.py`; the numbers are in utkface.json."
-    )
-    parts = ["# UTKFace: is the bias of real faces inflated, and reduced?", wrapped(what), wrapped(where)]
+    parts = [
+        "# UTKFace: is the bias of real faces inflated, and reduced?",
+        wrapped(what),
+        training(table, "utkface"),
+    ]
     for one in study.settings:
         parts += [
             f"## {one.capitalize()}",
@@ -142,8 +147,8 @@ def _deviations(study: Study, one: str) -> str:
     )
     return wrapped(
         f"{chosen.teacher} ({chosen.teacher_epochs} epochs) teaches {chosen.student} ({chosen.student_epochs} "
-        "epochs), both from random weights; a tenth of the images is the validation split, a fifth the test "
-        f"split{longer}."
+        f"epochs), both from random weights; {protocol(chosen)} A tenth of the images is the validation split, a fifth "
+        f"the test split{longer}."
     )
 
 
@@ -222,10 +227,19 @@ def _differences(table: pd.DataFrame, one: str) -> str:
 
 
 def _change(table: pd.DataFrame, model: str, base: str, one: str) -> str:
-    """Return the change of the mean gap as a share of the base's, the form of the capstone's claim."""
-    both = [values(table, name, "recall_gap", setting=one) for name in (model, base)]
-    gap, before = pd.concat(both, axis=1, join="inner").mean()
-    return f"{100 * (gap / before - 1):+.0f} %".replace("-0 %", "+0 %").replace("-", "−")
+    """Return the change of the gap as a share of the base's, the form of the capstone's claim."""
+    gap, before = (values(table, name, "recall_gap", setting=one) for name in (model, base))
+    ratios = np.log((gap / before).dropna())
+    mean, low, high = seed_interval(ratios)
+    if len(ratios) == 1:
+        return _percent(mean)
+    if len(ratios) < FEWEST:
+        return f"{_percent(mean)} ({' and '.join(map(_percent, ratios))})"
+    return f"{_percent(mean)} ({_percent(low)} to {_percent(high)})"
+
+
+def _percent(log_ratio: float) -> str:
+    return f"{100 * np.expm1(log_ratio):+.0f} %".replace("-0 %", "+0 %").replace("-", "−")
 
 
 if __name__ == "__main__":

@@ -102,15 +102,16 @@ def run(
 
     for name in COMPARED:
         if name in experiment.changed():
-            raise ParameterError(
-                f"{name} does nothing in `fairkd run`: use `fairkd compare` or `fairkd sweep`"
-            )
+            sweep_too = " or `fairkd sweep`" if name == "seeds" else ""
+            raise ParameterError(f"{name} does nothing in `fairkd run`: use `fairkd compare`{sweep_too}")
 
     options = {"notebooks": notebooks, "start": start, "force": force, "dry_run": dry_run}
     command = " ".join([experiment.command, *(f"--with {name}" for name in chapters or ())])
     result = _run(experiment, steps=steps_with(chapters or ()), command=command, **options)
-    if dry_run:
+    if dry_run and result.executed:
         _print_models(experiment)
+    elif dry_run:
+        return
     else:
         _print_headline(result.folder)
         _print(f"report: {result.report}")
@@ -149,13 +150,13 @@ def compare(
     experiment = read_experiment([*(parameters or []), *pairs], params)
     if experiment.run_name is None:
         experiment = experiment.replace(run_name=f"methods-{experiment.run}")
-    from fairkd.comparison import list_methods
+    from fairkd.comparison import check_methods_of, list_methods
     from fairkd.display import show_methods
     from fairkd.pipeline import COMPARISON
 
     methods = list_methods(experiment)
-    command = experiment.command.replace("fairkd run", "fairkd compare", 1)
-    result = _run(experiment, steps=COMPARISON, command=command, force=force, dry_run=dry_run)
+    options = {"force": force, "dry_run": dry_run, "command": experiment.command_of("compare")}
+    result = _run(experiment, steps=COMPARISON, check=check_methods_of, **options)
     if dry_run:
         for method in methods:
             _print(f"{method.name}: {experiment.seeds} seeds")

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -26,6 +26,8 @@ from fairkd.store import digest
 
 #: What `fairkd run`, which trains one setting with one seed, does not read.
 COMPARED = ("seeds", "distillers", "mitigations", "every_pair")
+#: The parameters of the same kind that a command reads.
+_COMPARED_BY = {"run": (), "sweep": ("seeds",), "compare": COMPARED}
 #: What other tools call some parameters.
 OTHER_NAMES = {
     "alpha": "'distill_weight' and 'task_weight'",
@@ -72,13 +74,18 @@ class Experiment(Parameters, Shown):
     )
     @classmethod
     def _read_list(cls, value: Any) -> Any:
-        """Command lines and papermill pass ``[0.1, 3]`` as text; ``0.1,3`` and a single element serve too."""
+        """Command lines and papermill pass ``[0.1, 3]`` as text; ``0.1,3``, ``[kd, dkd]`` and one element serve too."""
         if isinstance(value, str):
             try:
                 value = json.loads(value)
             except ValueError:
-                value = [word.strip() for word in value.split(",")]
-        return (value,) if isinstance(value, int | float) else value
+                inside = value.strip().removeprefix("[").removesuffix("]")
+                value = [word.strip() for word in inside.split(",")]
+        if not isinstance(value, Iterable) or isinstance(value, str):
+            value = (value,)
+        if any(isinstance(one, bool) for one in value):
+            raise PydanticCustomError("truth", "true and false are no values of this parameter")
+        return value
 
     @field_validator("audit_groups", mode="before")
     @classmethod
@@ -132,9 +139,7 @@ class Experiment(Parameters, Shown):
     def summary(self) -> dict[str, str]:
         """Return the run's name, what was changed, and the command."""
         changed = {name: word(value) for name, value in self.changed().items()}
-        command = (
-            self.command.replace("run", "compare", 1) if changed.keys() & set(COMPARED) else self.command
-        )
+        command = self.command_of("compare" if changed.keys() & set(COMPARED) else "run")
         return {"run": self.run, **(changed or {"changed": "nothing: the defaults"}), "command": command}
 
     def __repr__(self) -> str:
@@ -174,18 +179,23 @@ class Experiment(Parameters, Shown):
 
     @property
     def command(self) -> str:
-        """The shell command that reproduces this experiment."""
+        """The shell command that reproduces this experiment, which is one setting with one seed."""
+        return self.command_of("run")
+
+    def command_of(self, verb: Literal["run", "compare", "sweep"]) -> str:
+        """Return the shell command ``fairkd <verb>`` with what differs from the defaults and is read by it."""
         import shlex
 
-        values = self.changed()
-        if self.run != self.replace(run_name=None).run:
-            values["run_name"] = self.run_name
+        unread = {name: self.default(name) for name in COMPARED if name not in _COMPARED_BY[verb]}
+        values = {name: value for name, value in self.changed().items() if name not in unread}
+        if self.run != self.replace(run_name=None, **unread).run:
+            values["run_name"] = self.run
         if self.output_path != resolve_path(self.default("output_dir")):
             values["output_dir"] = self.output_dir
         if self.device != self.default("device"):
             values["device"] = self.device
         return " ".join(
-            ["fairkd run", *(f"-p {name} {shlex.quote(word(value))}" for name, value in values.items())]
+            [f"fairkd {verb}", *(f"-p {name} {shlex.quote(word(value))}" for name, value in values.items())]
         )
 
     @classmethod

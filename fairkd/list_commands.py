@@ -31,9 +31,10 @@ _PAGE = """# Parameters
 
 The same names serve on the command line (`-p temperature 2`), in a YAML file (`--params`), in the notebooks (those of
 the `parameters` cell by name, all others in `options`) and in `fairkd.Experiment(temperature=2)`. A list is written
-`1,3` or `[1, 3]`, an absent value `none`. A relative path starts where you are on the command line and in its YAML files,
-elsewhere in the project's root: the nearest folder upward with a `pyproject.toml`. Made by `fairkd parameters --markdown`;
-`fairkd parameters WORD` lists those with a word in their name or meaning."""
+`1,3` or `[1, 3]`; an absent value is `none` on the command line, `null` in YAML, `None` in Python. A relative path
+starts where you are on the command line and in its YAML files, elsewhere in the project's root: the nearest folder
+upward with a `pyproject.toml`. Made by `fairkd parameters --markdown`; `fairkd parameters WORD` lists those with a word
+in their name or meaning."""
 
 
 def parameters(

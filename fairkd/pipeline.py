@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +14,19 @@ from fairkd.errors import ArtifactError, FairkdError, ParameterError
 from fairkd.execute import CellError, KernelDiedError, execute_notebook, select_parameters
 from fairkd.reproducibility import environment, version_of
 from fairkd.run_state import Status, locked, read_status
-from fairkd.store import digest, file_digest, write_json
+from fairkd.store import ARTIFACTS, digest, file_digest, read_json, write_json
 
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook, ``<name>.ipynb``, and the files that it must leave in the run folder."""
+    """One notebook, ``<name>.ipynb``, and the files that it must leave in the run folder.
+
+    ``models`` is the file in which it says which artefacts it has trained or found.
+    """
 
     name: str
     outputs: tuple[str, ...] = ()
+    models: str | None = None
 
     @property
     def notebook(self) -> str:
@@ -36,8 +41,8 @@ class Step:
 
 STEPS = (
     Step("01_data_and_bias"),
-    Step("02_teacher_training"),
-    Step("03_adversarial_distillation"),
+    Step("02_teacher_training", models="teacher.json"),
+    Step("03_adversarial_distillation", models="students.json"),
     Step("04_fairness_analysis", outputs=("metrics.json", "predictions.parquet")),
 )
 #: Chapters that ``fairkd run --with`` adds to the main job.
@@ -125,7 +130,7 @@ def run(
     """Execute the steps that are not yet done, then write ``report.html``.
 
     A step is done when ``status.json`` has it finished under the same key (notebook, parameters, data,
-    version, earlier steps), and its notebook and its outputs, unchanged, exist. ``force`` repeats all,
+    version, earlier steps), and its notebook, its outputs, unchanged, and its models exist. ``force`` repeats all,
     ``start`` (``"03"`` or a name) from there on, ``dry_run`` none: it checks the parameters and says what
     there is to do. ``command`` is the one that reproduces the run, default: the experiment's own.
     ``fingerprint`` (of the data) and ``check`` (of the experiment) default to the library's own.
@@ -211,10 +216,20 @@ def _done(jobs: Sequence[_Job], folder: Path, first_forced: int) -> int:
     for index, job in enumerate(jobs[:first_forced]):
         entry = finished.get(job.step.name, {})
         same = entry.get("state") == "finished" and entry.get("key") == job.key
-        there = all((folder / name).is_file() for name in job.step.files)
+        there = all((folder / name).is_file() for name in job.step.files) and _models_there(job.step, folder)
         if not (same and there and entry.get("sha256") == _output_digests(job.step, folder)):
             return index
     return min(first_forced, len(jobs))
+
+
+def _models_there(step: Step, folder: Path) -> bool:
+    """Whether the models that a step's file points to are still among the artefacts."""
+    if step.models is None or not (path := folder / step.models).is_file():
+        return True
+    with contextlib.suppress(ArtifactError, AttributeError, KeyError, TypeError):
+        names = [Path(str(one["artifact"])).name for one in read_json(path).values()]
+        return all((folder.parent / ARTIFACTS / name / "config.json").is_file() for name in names)
+    return False
 
 
 def _output_digests(step: Step, folder: Path) -> dict[str, str]:

@@ -224,12 +224,20 @@ def test_the_command_gives_the_same_experiment_when_a_shell_splits_it(values):
         ("distillers", "kd,dkd", ("kd", "dkd")),
         ("mitigations", "laftr:3", ("laftr:3",)),
         ("co_teachers", '["test_vit"]', ("test_vit",)),
+        ("co_teachers", '"test_vit"', ("test_vit",)),
+        ("distillers", "[kd, dkd]", ("kd", "dkd")),
+        ("mitigations", "[]", ()),
         # An expression has commas of its own.
         ("audit_groups", "age:0-18,19-40", ("age:0-18,19-40",)),
     ],
 )
 def test_a_list_is_written_with_commas_or_as_json(name, text, value):
     assert getattr(read_experiment([f"{name}={text}"], None), name) == value
+
+
+@pytest.mark.parametrize("value", ["true", "[true, 3]", [True, 3.0], True])
+def test_yes_is_no_number_in_a_list(value):
+    assert "true and false are no value" in message_of(adversary_weights=value)
 
 
 @pytest.mark.parametrize("name", ["temperature", "seed", "samples", "micro_batch", "adversary_weights"])
@@ -261,6 +269,16 @@ def test_a_parameter_with_two_values_is_refused():
 def test_the_summary_of_a_comparison_has_its_command():
     assert Experiment(temperature=2).summary()["command"] == "fairkd run -p temperature 2.0"
     assert Experiment(seeds=5).summary()["command"] == "fairkd compare -p seeds 5"
+
+
+def test_a_command_has_what_it_reads_and_leads_to_the_same_folder():
+    experiment = Experiment(seeds=5, distillers=["dkd"], temperature=2)
+    one = read_experiment(["temperature=2", f"run_name={experiment.run}"], None)
+    assert experiment.command == f"fairkd run -p temperature 2.0 -p run_name {experiment.run}" == one.command
+    assert one.run_folder == experiment.run_folder
+    assert "-p seeds 5 -p run_name" in experiment.command_of("sweep")
+    assert "distillers" not in experiment.command_of("sweep")
+    assert "run_name" not in experiment.command_of("compare")
 
 
 def test_suggest_names_one_close_name_or_nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -171,6 +172,21 @@ def test_a_lost_output_is_made_again(chain: Chain, lost: str, repeated: list[str
     chain.run()
     (chain.folder / lost).unlink()
     assert chain.run() == repeated
+
+
+@pytest.mark.parametrize("pointers", ['{"teacher": {"artifact": "teacher-1"}}', "{", "[]", '{"teacher": 1}'])
+def test_a_step_whose_models_are_gone_is_done_again(chain: Chain, pointers: str) -> None:
+    steps = (STEPS[0], dataclasses.replace(STEPS[1], models="teacher.json"), STEPS[2])
+    chain.run(steps=steps)
+    assert chain.run(steps=steps) == []
+    artifact = chain.outputs / "artifacts" / "teacher-1"
+    artifact.mkdir(parents=True)
+    (artifact / "config.json").touch()
+    (chain.folder / "teacher.json").write_text('{"teacher": {"artifact": "teacher-1"}}')
+    assert chain.run(steps=steps) == []
+    (artifact / "config.json").unlink()
+    (chain.folder / "teacher.json").write_text(pointers)
+    assert chain.run(steps=steps) == ["02", "03"]
 
 
 def test_a_lost_report_is_written_again_without_a_step(chain: Chain) -> None:

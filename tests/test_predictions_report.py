@@ -79,11 +79,19 @@ def test_a_file_tells_its_models_apart(tmp_path: Path, suffix: str) -> None:
 
 def test_na_is_the_name_of_a_group_and_an_empty_cell_is_none(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
-    groups = np.resize(["NA", "None", "", "NaN", "n/a"], 120)
+    groups = np.resize(["NA", "None", "", " Nan", "n/a"], 120)
     table().assign(group=groups).to_csv(path, index=False)
     (read,) = from_frames(read_models(path)).values()
     assert read.group_names == ["NA", "None"]
     assert [int((read.groups == code).sum()) for code in (-1, 0, 1)] == [72, 24, 24]
+    # Numbers stay numbers beside it, and -1 among whole ones is missing.
+    for texts, names in (("0 1 NA", ["0", "1", "NA"]), ("0 1 -1", ["0", "1"]), ("0 1.0 nan", ["0", "1"])):
+        table().assign(group=np.resize(texts.split(), 120)).to_csv(path, index=False)
+        (read,) = from_frames(read_models(path)).values()
+        assert read.group_names == names
+    table(probabilities=False).replace({"prediction": {0: "NA"}}).to_csv(path, index=False)
+    with pytest.raises(DataError, match="values in prediction"):
+        from_frames(read_models(path))
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

@@ -324,8 +324,10 @@ def test_auto_is_what_the_data_set_says(tiny_experiment, tiny_splits, name, own,
     assert folders(tiny_experiment.replace(**{name: other}), tiny_splits) == changed
 
 
-def test_a_dry_run_says_which_models_there_are(tiny_experiment, tiny_splits, monkeypatch, capsys):
-    monkeypatch.setattr(setup, "load_splits", lambda experiment: tiny_splits)
+def test_a_dry_run_says_which_models_there_are_without_an_image(tiny_experiment, monkeypatch, capsys):
+    tiny_experiment = tiny_experiment.replace(samples=300, image_size=16, precision="auto")
+    splits = setup.load_splits(tiny_experiment)
+    monkeypatch.setattr("fairkd.data.plan.Plan.load", lambda plan: pytest.fail("decoded"))
     changed = tiny_experiment.changed() | {"output_dir": tiny_experiment.output_dir, "run_name": "mine"}
     words = [word for name, value in changed.items() for word in ("-p", name, str(value))]
 
@@ -334,8 +336,8 @@ def test_a_dry_run_says_which_models_there_are(tiny_experiment, tiny_splits, mon
         return capsys.readouterr().out.splitlines()[len(STEPS) :]
 
     assert models() == []
-    teacher = train_teacher(tiny_experiment, tiny_splits)
-    distill_student(tiny_experiment, teacher, tiny_splits)
+    teacher = train_teacher(tiny_experiment, splits)
+    distill_student(tiny_experiment, teacher, splits)
     there = {"teacher": "trained before", "student_fair": "trained before"}
     assert models() == [f"{role}: {there.get(role, 'would be trained')}" for role in ROLES]
 
@@ -751,6 +753,31 @@ def test_the_published_critic_is_refused_before_training_where_there_are_three_g
     for part in ("mitigation", "teacher_mitigation"):
         with pytest.raises(ParameterError, match="critic_published=True is not possible with 3 groups"):
             check_experiment(published.replace(**{part: "recall_gap_critic"}))
+
+
+@pytest.mark.parametrize("parameter", ["mitigation", "teacher_mitigation"])
+def test_an_adversary_is_refused_before_training_where_there_is_one_group(
+    parameter, tiny_experiment, tiny_splits, fits
+):
+    none = tiny_experiment.replace(mitigation="none")
+    splits = dataclasses.replace(tiny_splits, group_names=("red",), **_ungrouped(tiny_splits))
+    teacher = train_teacher(none, splits)
+    fits.clear()
+    asked = none.replace(**{parameter: "laftr"})
+    with pytest.raises(ParameterError, match=f"^{parameter}='laftr' tells groups apart"):
+        distill_student(asked, train_teacher(asked, splits), splits)
+    assert fits == [] and teacher.folder.is_dir()
+    plan = SimpleNamespace(class_names=splits.class_names, group_names=splits.group_names)
+    with pytest.raises(ParameterError, match=f"^{parameter}='laftr' tells groups apart"):
+        check_experiment(asked, plan)
+
+
+def _ungrouped(splits):
+    """Return the splits' images in one group."""
+    return {
+        name: dataclasses.replace(images, groups=np.zeros_like(images.groups))
+        for name, images in splits.items()
+    }
 
 
 # What stops before any training

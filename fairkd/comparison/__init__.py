@@ -1,6 +1,6 @@
 """Distillers and mitigations side by side: the same data, teacher and student, several seeds."""
 
-from fairkd.comparison.methods import Method, compare_methods, list_methods, save_comparison
+from fairkd.comparison.methods import Method, check_methods_of, compare_methods, list_methods, save_comparison
 from fairkd.comparison.seeds import seed_predictions
 from fairkd.comparison.summary import (
     as_differences,
@@ -16,6 +16,7 @@ __all__ = [
     "as_differences",
     "as_points",
     "best_method",
+    "check_methods_of",
     "compare_methods",
     "list_methods",
     "methods_table",

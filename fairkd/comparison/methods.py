@@ -14,6 +14,7 @@ import pandas as pd
 from fairkd.comparison.scores import score_model
 from fairkd.comparison.summary import ALONE, BASELINE, TEACHER
 from fairkd.config import Experiment
+from fairkd.data import check_dataset
 from fairkd.data.splits import Splits
 from fairkd.distillers import list_distillers
 from fairkd.errors import FairkdWarning, ParameterError
@@ -82,6 +83,20 @@ def list_methods(experiment: Experiment) -> list[Method]:
     return list(found.values())
 
 
+def check_methods_of(experiment: Experiment) -> list[Method]:
+    """Return :func:`list_methods`, each checked as :func:`fairkd.check_experiment` does.
+
+    Raises:
+        ParameterError, DataError: before any training; as their messages say.
+    """
+    options = experiment.values("data")
+    plan = check_dataset(options.pop("dataset"), **options)
+    methods = list_methods(experiment)
+    for method in methods:
+        check_experiment(method.experiment, plan)
+    return methods
+
+
 def compare_methods(experiment: Experiment, splits: Splits | None = None) -> pd.DataFrame:
     """Train, or load, every method with every seed, and score it on the test split.
 
@@ -102,9 +117,7 @@ def compare_methods(experiment: Experiment, splits: Splits | None = None) -> pd.
     Raises:
         ParameterError: see :func:`list_methods`; before any training.
     """
-    methods = list_methods(experiment)
-    for method in methods:
-        check_experiment(method.experiment)
+    methods = check_methods_of(experiment)
     rows: list[dict[str, Any]] = []
     total = experiment.seeds * (len(methods) + 2)
     for seed in range(experiment.seed, experiment.seed + experiment.seeds):

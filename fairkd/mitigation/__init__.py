@@ -42,6 +42,7 @@ __all__ = [
     "UniformConfusion",
     "balanced_weights",
     "cell_counts",
+    "check_groups",
     "create_mitigation",
     "list_mitigations",
     "mitigation_entry",
@@ -232,11 +233,18 @@ def create_mitigation(name: str, setup: Setup) -> Mitigation:
     Raises:
         ParameterError: an unknown name, or what the mitigation cannot do with these data.
     """
-    entry = mitigation_entry(name)
-    if setup.num_groups < 2 and entry.family in _COMPARES_GROUPS:
+    return mitigation_entry(name).make(setup)
+
+
+def check_groups(name: str, num_groups: int, parameter: str = "mitigation") -> None:
+    """Raise unless there are groups for the mitigation to tell apart.
+
+    Raises:
+        ParameterError: ``name`` changes nothing where there is one group; ``parameter`` is the one that gave it.
+    """
+    if num_groups < 2 and mitigation_entry(name, parameter).family in _COMPARES_GROUPS:
         others = ", ".join(one.name for one in _ENTRIES if one.family not in _COMPARES_GROUPS)
         raise ParameterError(
-            f"mitigation {name!r} tells groups apart, and these data have one: name the attribute with group, inject "
-            f"one with bias, or choose another mitigation ({others})"
+            f"{parameter}={name!r} tells groups apart, and these data have one: name the attribute with group, inject "
+            f"one with bias, or choose another {parameter} ({others})"
         )
-    return entry.make(setup)

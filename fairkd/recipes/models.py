@@ -151,6 +151,8 @@ class Recipe:
             # Another process may have made it while this one waited.
             if agree(lambda: folder.finished):
                 return _load(folder, _finished_form(network, mitigation).to(self.device))
+            if role in ("teacher", "student_fair"):
+                setup.check_part_groups(self.experiment, part, self.splits.num_groups)
             seed_everything(self.experiment.seed)
             trainer = self._trainer(role, part, network, mitigation, teacher, folder)
             history = trainer.fit()

@@ -26,7 +26,14 @@ from fairkd.distillers import (
 from fairkd.errors import ParameterError
 from fairkd.heads import MeanReadout, add_heads
 from fairkd.inference import outputs_of
-from fairkd.mitigation import Mitigation, Setup, cell_counts, create_mitigation, mitigation_entry
+from fairkd.mitigation import (
+    Mitigation,
+    Setup,
+    cell_counts,
+    check_groups,
+    create_mitigation,
+    mitigation_entry,
+)
 from fairkd.models import Network, Outputs, check_model_name, create_model
 from fairkd.store import file_digest
 from fairkd.training import Precision, TrainingSettings, current_devices, fastest_precision
@@ -60,6 +67,7 @@ def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
     counts = torch.ones(len(plan.class_names), len(plan.group_names), dtype=torch.int64)
     parts: tuple[Part, ...] = ("teacher", "student")
     for part in parts:
+        check_part_groups(experiment, part, len(plan.group_names))
         make_mitigation(experiment, part, counts, counts.sum(dim=1), feature_size=1)
     _check_heads(experiment, plan)
 
@@ -85,6 +93,16 @@ def check_methods(experiment: Experiment) -> None:
             f"distiller='co_advise' and mitigation={experiment.mitigation!r} cannot be combined: each trains class "
             "heads of its own; use distiller='ensemble', or another mitigation"
         )
+
+
+def check_part_groups(experiment: Experiment, part: Part, num_groups: int) -> None:
+    """Raise where the mitigation of a network's training has no groups to tell apart.
+
+    Raises:
+        ParameterError: names the parameter and those that can be had.
+    """
+    parameter = "teacher_mitigation" if part == "teacher" else "mitigation"
+    check_groups(mitigation_name(experiment, part), num_groups, parameter)
 
 
 def _check_heads(experiment: Experiment, plan: Plan) -> None:

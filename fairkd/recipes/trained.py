@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from fairkd.config import Experiment
+from fairkd.data import check_dataset
 from fairkd.data.splits import Splits
 from fairkd.recipes.models import Recipe, Role, TrainedModel, student_role
 
@@ -21,12 +24,22 @@ def student_folder(experiment: Experiment, teacher: TrainedModel, splits: Splits
 
 
 def trained_before(experiment: Experiment) -> dict[Role, bool]:
-    """Return, for each of a run's four models, whether it would be loaded instead of trained.
+    """Return, for each of a run's four models, whether it would be loaded instead of trained; no image is decoded.
 
     Raises:
         ParameterError, DataError: as their messages say.
     """
-    recipe = Recipe(experiment, None)
+    options = experiment.values("data")
+    plan = check_dataset(options.pop("dataset"), **options)
+    # What an artefact's hash reads of the data.
+    outline = SimpleNamespace(
+        fingerprint=plan.fingerprint,
+        augmentation=plan.augmentation,
+        stem=plan.stem,
+        num_classes=len(plan.class_names),
+        image_size=(plan.image_size, plan.image_size),
+    )
+    recipe = Recipe(experiment, cast(Splits, outline))
     plain = Recipe(experiment.replace(mitigation="none"), recipe.splits)
     teacher = recipe.folder("teacher", None)
     return {

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pandas as pd
 
 from fairkd.analysis import calibration_by_group, inflation
@@ -109,9 +110,14 @@ def read_models(path: Path) -> dict[str, pd.DataFrame]:
 
 
 def _read_csv(file: IO[bytes]) -> pd.DataFrame:
-    """As in the CSV that lists images, NA and None may be the names of groups."""
-    missing = [*MISSING, *(word.upper() for word in MISSING), "NaN"]
-    return pd.read_csv(file, keep_default_na=False, na_values=missing)
+    """As in the CSV that lists images, NA and None may be the names of groups; elsewhere they are missing."""
+    table = pd.read_csv(file)
+    if "group" in table and table["group"].dtype.kind not in "iub":
+        file.seek(0)
+        texts = pd.read_csv(file, usecols=["group"], dtype=str, keep_default_na=False)["group"].str.strip()
+        read = table["group"].astype(object)
+        table["group"] = read.where(read.notna(), texts).mask(texts.str.lower().isin(MISSING), np.nan)
+    return table
 
 
 def _metric(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from fairkd.config import Experiment
+from fairkd.config import COMPARED, Experiment
 from fairkd.errors import ArtifactError, ParameterError
 from fairkd.recipes import check_experiment
 from fairkd.reproducibility import environment
@@ -62,7 +62,7 @@ class Question:
             words += ["--param", shlex.quote(str(one))]
         if self.search:
             words += ["--search", self.search, "--trials", str(self.trials), "--sampler", self.sampler]
-        own = self.experiment.command.removeprefix("fairkd run")
+        own = self.experiment.command_of("sweep").removeprefix("fairkd sweep")
         return " ".join(words) + own
 
 
@@ -82,6 +82,11 @@ def ask(
         DataError: the data set is not there or cannot serve.
     """
     dimensions = read_space(space)
+    for name in set(COMPARED) - {"seeds"}:
+        if name in experiment.changed():
+            raise ParameterError(
+                f"{name} does nothing in `fairkd sweep`: vary distiller or mitigation with --param"
+            )
     if search not in (None, "optuna"):
         raise ParameterError(f"--search {search} is not known; allowed: optuna")
     if (search is None) != (trials is None) or (trials is not None and trials < 1):

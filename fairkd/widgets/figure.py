@@ -47,6 +47,8 @@ class LiveFigure(go.FigureWidget):
     While a widget takes in news from the page, it sends only what a property ends with: the changes that another
     thread makes meanwhile, which plotly sends by way of properties that are empty again at once, would be lost. A
     thread that updates the figure holds its ``lock``.
+
+    What changes it is :func:`refresh` alone: other changes do not reach a page that is still loading plotly.
     """
 
     _esm = _MODULE

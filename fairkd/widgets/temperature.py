@@ -90,6 +90,7 @@ class TemperaturePanel(Panel):
 
     def widget(self) -> Any:
         import ipywidgets as w
+        import plotly.graph_objects as go
 
         from fairkd.widgets.figure import LiveFigure, refresh
 
@@ -117,10 +118,14 @@ class TemperaturePanel(Panel):
             LiveFigure(self.images()),
         )
         sentences = w.HTML(self._sentences())
-        entropy = LiveFigure(self.entropy())
+        curve = self.entropy()
         line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot", "color": "gray"}}
-        # Appended last, so that moving it leaves the calibration temperature's line alone.
-        entropy.add_shape(x0=self.temperature, x1=self.temperature, **line)
+
+        def marked() -> go.Figure:
+            """Return the curve with a line at the present temperature."""
+            return go.Figure(curve).add_shape(x0=self.temperature, x1=self.temperature, **line)
+
+        entropy = LiveFigure(marked())
 
         def update(change: Any) -> None:
             self.temperature = slider.value
@@ -128,7 +133,7 @@ class TemperaturePanel(Panel):
                 self.rows = list(chosen.value)[:6] or self.rows
                 refresh(images, self.images())
             refresh(bars, self._softened([self.temperature]))
-            entropy.layout.shapes[-1].update(x0=self.temperature, x1=self.temperature)
+            refresh(entropy, marked())
             sentences.value = self._sentences()
             command.value = command_html(self.command, copy=True)
 

@@ -114,6 +114,10 @@ def test_a_training_that_fails_when_it_runs_is_reported_and_the_rest_finishes(tm
         (["--param", "temperature=1", "--address", "auto"], "add --engine ray"),
         (["--param", "temperature=1", "--workers", "0"], "at least 1"),
         (["--param", "temperature"], "has no values"),
+        (
+            ["--param", "temperature=1,4", "-p", "mitigations", "laftr"],
+            "mitigations does nothing in `fairkd sweep`",
+        ),
     ],
 )
 def test_what_is_not_allowed_is_refused_before_any_training(tmp_path, capsys, monkeypatch, words, message):

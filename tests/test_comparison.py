@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import stats
 
 from fairkd.cli import main
@@ -188,6 +189,42 @@ def test_the_table_to_read(summary):
     assert list(table.index) == ["teacher", "kd", "better", "fair but poor"]
     assert table.loc["kd", "accuracy"] == "0.920 ± 0.020" and table.loc["kd", "Δ mean recall gap"] == ""
     assert table.loc["better", "Δ mean recall gap"].startswith("−0.200 (−0.448 to ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--mitigations", ""], 0),
+        (["--mitigations", "reweighting"], 0),
+        (["--mitigations", "laftr"], 2),
+        (["-p", "mitigation", "none"], 2),
+    ],
+)
+def test_a_comparison_checks_the_methods_that_it_compares(words, code, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for path in (tmp_path / "images" / name / f"{i}.png" for name in ("cat", "dog") for i in range(12)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
+    places = {
+        "data_root": tmp_path / "images",
+        "output_dir": tmp_path / "outputs",
+        "cache_dir": tmp_path / "cache",
+    }
+    common = [word for name, value in places.items() for word in ("-p", name, str(value))]
+    command = [
+        "compare",
+        "--dry-run",
+        "-p",
+        "dataset",
+        "imagefolder",
+        *common,
+        "--distillers",
+        "kd,dkd",
+        *words,
+    ]
+    assert main(command) == code
+    # Without a group, what tells groups apart is refused, where it is compared.
+    assert ("tells groups apart" in capsys.readouterr().err) == bool(code)
 
 
 def test_the_command_line_lists_the_methods_and_trains_nothing(tmp_path, capsys, monkeypatch):

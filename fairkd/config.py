@@ -79,8 +79,8 @@ class Experiment(Parameters, Shown):
             try:
                 value = json.loads(value)
             except ValueError:
-                inside = value.strip().removeprefix("[").removesuffix("]")
-                value = [word.strip() for word in inside.split(",")]
+                inside = re.fullmatch(r"\s*\[(.*)\]\s*", value)
+                value = [word.strip() for word in (inside[1] if inside else value).split(",")]
         if not isinstance(value, Iterable) or isinstance(value, str):
             value = (value,)
         if any(isinstance(one, bool) for one in value):

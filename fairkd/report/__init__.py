@@ -180,7 +180,7 @@ def _parameter(name: str, value: Any) -> dict[str, Any]:
         "name": name,
         "value": _shown(value),
         "default": _shown(default),
-        "meaning": capital(Experiment.model_fields[name].description or ""),
+        "meaning": capital((Experiment.model_fields[name].description or "").replace("`", "")),
         "changed": differs and name not in Experiment.names(["run"]),
     }
 

@@ -109,7 +109,7 @@ def page(table: pd.DataFrame) -> str:
         f"100, which is not among them (tried: {tried}). The rule names the method with the smallest mean recall gap "
         "on validation data among those whose accuracy there is within "
         f"{fairkd.Experiment().selection_tolerance:g} of the best. The default run's numbers of the same "
-        "seeds are others: another processor and number format round otherwise.",
+        "seeds are others, for reasons given there.",
         "",
         f"{platform.machine()}, {os.cpu_count()} CPU cores, {versions}; {len(trained_rows(table))} trainings took "
         f"{trained / 60:.0f} minutes of training time.",

@@ -108,10 +108,9 @@ def run(
     options = {"notebooks": notebooks, "start": start, "force": force, "dry_run": dry_run}
     command = " ".join([experiment.command, *(f"--with {name}" for name in chapters or ())])
     result = _run(experiment, steps=steps_with(chapters or ()), command=command, **options)
-    if dry_run and result.executed:
-        _print_models(experiment)
-    elif dry_run:
-        return
+    if dry_run:
+        if result.executed:
+            _print_models(experiment)
     else:
         _print_headline(result.folder)
         _print(f"report: {result.report}")

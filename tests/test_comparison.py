@@ -82,7 +82,7 @@ def experiment(tiny_experiment: Experiment) -> Experiment:
     )
 
 
-@pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+@pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 def test_rows_are_the_models_own_and_their_paired_differences(experiment, tiny_splits):
     table = compare_methods(experiment, tiny_splits)
     models = ["teacher", "student alone", "kd", "rkd", "kd + reweighting"]
@@ -240,7 +240,7 @@ def test_the_command_line_lists_the_methods_and_trains_nothing(tmp_path, capsys,
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-@pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+@pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 def test_seeds_on_one_split_predict_the_same_samples_with_other_models(experiment, tiny_splits):
     found = seed_predictions(experiment, tiny_splits)
     assert {name: len(seeds) for name, seeds in found.items()} == {"teacher": 2, "student_kd": 2}

@@ -14,7 +14,7 @@ from fairkd.narrative_preview import describe_preview, preview_agreement, rank_a
 from fairkd.recipes import HeadPreview
 from fairkd.recipes import preview as module
 
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from fairkd.training import Trainer
 from fairkd.training.checkpoint import Checkpoint
 
 # So few steps rarely suffice to predict more than one class.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 
 @pytest.fixture
@@ -461,6 +461,19 @@ def test_a_cache_without_room_costs_nothing_but_time(tiny_experiment, tiny_split
     with pytest.warns(FairkdWarning, match="raise teacher_cache_gb"):
         student = distill_student(experiment, teacher, tiny_splits)
     assert np.isfinite(student.history["train_loss"]).all() and not cache_files(experiment)
+
+
+def test_a_collapsed_model_is_warned_of_whenever_it_is_loaded(tiny_experiment, tiny_splits):
+    one_class = dataclasses.replace(tiny_splits.train, labels=np.zeros_like(tiny_splits.train.labels))
+    splits = dataclasses.replace(tiny_splits, train=one_class)
+    for _ in range(2):
+        with pytest.warns(FairkdWarning) as said:
+            teacher = train_teacher(tiny_experiment.replace(teacher_epochs=4), splits)
+        assert teacher.collapsed
+        kept = teacher.history.set_index("selected")["epoch"][True]
+        assert [str(one.message).split(",")[0] for one in said] == [
+            f"teacher: every epoch predicts at most half of the classes; kept epoch {kept}"
+        ]
 
 
 # What an artefact holds

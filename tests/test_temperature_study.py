@@ -14,7 +14,7 @@ from fairkd.narrative_temperature import describe_temperature_study
 from fairkd.recipes import distill_student, is_trained, temperature_study, train_teacher
 
 #: A student of one epoch may collapse.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 METRICS = ["accuracy", "recall_gap", "worst_group_accuracy", "prediction_sensitivity"]
 
 

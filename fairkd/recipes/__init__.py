@@ -1,14 +1,7 @@
 """The sequences that notebooks, widgets and the command line share: teacher, students, and where they are kept."""
 
-from fairkd.recipes.models import (
-    ROLES,
-    Role,
-    TrainedModel,
-    distill_student,
-    train_student_alone,
-    train_students,
-    train_teacher,
-)
+from fairkd.recipes.kept import ROLES, Role, TrainedModel
+from fairkd.recipes.models import distill_student, train_student_alone, train_students, train_teacher
 from fairkd.recipes.preview import HeadPreview
 from fairkd.recipes.setup import check_experiment, check_methods, load_splits, resolve_device
 from fairkd.recipes.temperatures import temperature_study

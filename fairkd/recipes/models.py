@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import pandas as pd
 import torch
-from safetensors.torch import save
 
 from fairkd.config import Experiment
 from fairkd.data.batches import AugmentedImages
 from fairkd.data.splits import Splits
 from fairkd.distillers import Distiller, distiller_entries
 from fairkd.heads import fold_heads
-from fairkd.inference import predict
 from fairkd.mitigation import Mitigation
-from fairkd.models import Network, load_state
-from fairkd.predictions import Predictions
+from fairkd.models import Network
 from fairkd.recipes import setup
-from fairkd.reproducibility import environment, seed_everything, version_of
-from fairkd.shown import Shown
-from fairkd.store import ArtifactFolder, naming, write_atomic
+from fairkd.recipes.kept import Role, TrainedModel, keep, load_kept
+from fairkd.reproducibility import seed_everything, version_of
+from fairkd.store import ArtifactFolder, naming
 from fairkd.teachers import Teachers, calibration_temperatures
 from fairkd.training import (
-    CHECKPOINTS,
     CacheFolder,
     TeacherOutputs,
     Trainer,
@@ -37,37 +30,8 @@ from fairkd.training import (
     one_training,
     task_step,
     training_images,
+    warn_of_collapse,
 )
-
-Role = Literal["teacher", "student_scratch", "student_kd", "student_fair"]
-
-#: The four models of a run, in the order of tables and figures.
-ROLES: tuple[Role, ...] = ("teacher", "student_scratch", "student_kd", "student_fair")
-
-
-@dataclass(frozen=True, repr=False)
-class TrainedModel(Shown):
-    """A trained network with its history (one row an epoch), test predictions and artefact folder.
-
-    ``validation`` holds the predictions on the validation split: choices between models are made there.
-    """
-
-    model: Network
-    history: pd.DataFrame
-    predictions: Predictions
-    validation: Predictions
-    folder: Path
-
-    def summary(self) -> dict[str, str]:
-        """Return the network, its size, the epochs and the accuracy."""
-        return {
-            "network": type(self.model.backbone).__name__,
-            "parameters": f"{sum(weight.numel() for weight in self.model.parameters()):,}",
-            "epochs": f"{len(self.history)}",
-            "test accuracy": self.predictions.summary()["accuracy"],
-            "validation accuracy": self.validation.summary()["accuracy"],
-            "artifact": self.folder.name,
-        }
 
 
 def train_teacher(experiment: Experiment, splits: Splits | None = None) -> TrainedModel:
@@ -79,6 +43,7 @@ def train_teacher(experiment: Experiment, splits: Splits | None = None) -> Train
 
     Raises:
         ParameterError, DataError, TrainingError, ArtifactError: as their messages say.
+        FairkdWarning: the model has collapsed, whether it is trained now or was before.
     """
     return Recipe(experiment, splits).train("teacher")
 
@@ -150,7 +115,11 @@ class Recipe:
         with contextlib.nullcontext() if agree(lambda: folder.finished) else _reserved(folder):
             # Another process may have made it while this one waited.
             if agree(lambda: folder.finished):
-                return _load(folder, _finished_form(network, mitigation).to(self.device))
+                model = load_kept(folder, _finished_form(network, mitigation).to(self.device))
+                if model.collapsed:
+                    # Said by the training too, but whoever loads the model may not have seen that.
+                    warn_of_collapse(_name(role), int(model.history.query("selected")["epoch"].iloc[0]))
+                return model
             if role in ("teacher", "student_fair"):
                 setup.check_part_groups(self.experiment, part, self.splits.num_groups)
             seed_everything(self.experiment.seed)
@@ -159,8 +128,8 @@ class Recipe:
             # Settings that were changed meanwhile make it another model.
             made = self.folder(role, taught_by)
             fold_heads(network)
-            agree(lambda: self._finish(made, role, network, history))
-            return _load(made, network)
+            agree(lambda: keep(made, role, network, history, self.splits, self.device))
+            return load_kept(made, network)
 
     def folder(self, role: Role, teacher: Path | None) -> ArtifactFolder:
         """The artefact's folder; its hash is of everything that determines the model, and of nothing else.
@@ -257,7 +226,7 @@ class Recipe:
             images=images,
             folder=folder.begin(),
             control=self.control,
-            description=role.replace("_", " "),
+            description=_name(role),
         )
 
     def _teachers(
@@ -276,17 +245,9 @@ class Recipe:
         ]
         return Teachers(networks, temperatures, answers=answers).to(self.device)
 
-    def _finish(self, folder: ArtifactFolder, role: Role, network: Network, history: pd.DataFrame) -> None:
-        work = folder.begin()
-        state = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
-        # As bytes: writing to a full disk, safetensors itself raises an error that is not an OSError.
-        write_atomic(work / "model.safetensors", lambda path: path.write_bytes(save(state)))
-        write_atomic(work / "history.csv", lambda path: history.to_csv(path, index=False))
-        for split in ("validation", "test"):
-            predictions = predict(network, self.splits, split, device=self.device)
-            write_atomic(work / f"{split}.parquet", predictions.to_parquet)
-        details = {"role": role, "environment": environment(), "processes": current_devices().count}
-        folder.finish(details, scratch=CHECKPOINTS)
+
+def _name(role: Role) -> str:
+    return role.replace("_", " ")
 
 
 def _finished_form(network: Network, mitigation: Mitigation) -> Network:
@@ -294,15 +255,3 @@ def _finished_form(network: Network, mitigation: Mitigation) -> Network:
     mitigation.prepare(network)
     fold_heads(network)
     return network
-
-
-def _load(folder: ArtifactFolder, network: Network) -> TrainedModel:
-    folder.check()
-    network.load_state_dict(load_state(folder.path / "model.safetensors"))
-    return TrainedModel(
-        model=network.eval(),
-        history=pd.read_csv(folder.path / "history.csv"),
-        predictions=Predictions.from_parquet(folder.path / "test.parquet"),
-        validation=Predictions.from_parquet(folder.path / "validation.parquet"),
-        folder=folder.path,
-    )

@@ -19,7 +19,7 @@ from fairkd.losses import kd_loss
 from fairkd.mitigation import Mitigation, mitigation_entry
 from fairkd.models import Outputs
 from fairkd.recipes import setup
-from fairkd.recipes.models import TrainedModel
+from fairkd.recipes.kept import TrainedModel
 from fairkd.recipes.setup import load_splits
 from fairkd.training import one_training
 from fairkd.training.scores import validation_scores

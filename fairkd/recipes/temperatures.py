@@ -12,7 +12,8 @@ from fairkd.config import Experiment
 from fairkd.data.splits import ImageSet, Splits
 from fairkd.evaluation import compare, evaluate
 from fairkd.predictions import Predictions
-from fairkd.recipes.models import TrainedModel, distill_student
+from fairkd.recipes.kept import TrainedModel
+from fairkd.recipes.models import distill_student
 from fairkd.recipes.setup import load_splits
 
 STUDIED = ("accuracy", "recall_gap", "worst_group_accuracy")

@@ -9,7 +9,8 @@ from typing import cast
 from fairkd.config import Experiment
 from fairkd.data import check_dataset
 from fairkd.data.splits import Splits
-from fairkd.recipes.models import Recipe, Role, TrainedModel, student_role
+from fairkd.recipes.kept import Role, TrainedModel
+from fairkd.recipes.models import Recipe, student_role
 
 
 def is_trained(experiment: Experiment, teacher: TrainedModel, splits: Splits | None = None) -> bool:

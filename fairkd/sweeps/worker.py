@@ -34,8 +34,7 @@ def run_job(kind: str, experiment: dict[str, Any], baseline: dict[str, Any] | No
 
     Returns:
         ``artifact`` (the folder's name), ``scores`` (rows of :func:`fairkd.comparison.scores.score_model`),
-        ``collapsed`` (whether it predicts at most half of the classes of the validation split) and
-        ``warnings``.
+        ``collapsed`` and ``warnings``.
     """
     from fairkd.comparison.scores import score_model
     from fairkd.config import Experiment
@@ -53,11 +52,10 @@ def run_job(kind: str, experiment: dict[str, Any], baseline: dict[str, Any] | No
                 against = distill_student(Experiment(**baseline), teacher)
         scores = score_model(chosen, model, against)
     said = [str(one.message) for one in caught if issubclass(one.category, FairkdWarning)]
-    frame = model.validation.frame
     return {
         "artifact": model.folder.name,
         "scores": scores,
-        "collapsed": bool(frame["prediction"].nunique() <= frame["label"].nunique() / 2),
+        "collapsed": model.collapsed,
         "warnings": list(dict.fromkeys(said)),
     }
 

@@ -7,7 +7,7 @@ from fairkd.training.loop import Trainer
 from fairkd.training.metrics_file import MetricsFile
 from fairkd.training.optimizer import learning_rate_factor, make_optimizer
 from fairkd.training.precision import Precision, fastest_precision
-from fairkd.training.selection import Score, Selector
+from fairkd.training.selection import Score, Selector, warn_of_collapse
 from fairkd.training.settings import TrainingSettings, training_images
 from fairkd.training.steps import Step, distill_step, task_step
 from fairkd.training.teacher_cache import CacheFolder, TeacherOutputs
@@ -37,4 +37,5 @@ __all__ = [
     "stop_on_interrupt",
     "task_step",
     "training_images",
+    "warn_of_collapse",
 ]

@@ -30,7 +30,7 @@ from fairkd.training.optimizer import learning_rate_factor, make_optimizer
 from fairkd.training.precision import autocast
 from fairkd.training.records import summarize_records
 from fairkd.training.scores import validation_scores
-from fairkd.training.selection import Score, Selector
+from fairkd.training.selection import Score, Selector, warn_of_collapse
 from fairkd.training.settings import TrainingSettings, training_images
 from fairkd.training.steps import Step
 
@@ -105,6 +105,7 @@ class Trainer:
             StoppedError: the control says so; a checkpoint is written.
             TrainingError: the loss or the weights are not finite, or a step does not fit into memory; names the
                 epoch and the step.
+            FairkdWarning: every epoch predicts at most half of the classes.
         """
         first = self.checkpoint.load() if self.checkpoint else 0
         epochs = self.settings.epochs
@@ -119,6 +120,8 @@ class Trainer:
                 if self.checkpoint and self.devices.rank == 0:
                     self.checkpoint.save(epoch + 1)
         score, state = self.selector.chosen()
+        if score.collapsed:
+            warn_of_collapse(self.description, score.epoch)
         self.network.load_state_dict(state)
         self.network.eval()
         history = pd.DataFrame(self.history)

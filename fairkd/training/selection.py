@@ -53,17 +53,21 @@ class Selector:
     def chosen(self) -> tuple[Score, dict[str, Any]]:
         """Return the score and the weights of the chosen epoch."""
         # A gap of NaN (no class has two groups) ranks last.
-        score, state = min(
-            self.candidates, key=lambda item: (_gap(item[0]), -item[0].accuracy, item[0].epoch)
-        )
-        if score.collapsed:
-            warnings.warn(
-                f"every epoch predicts at most half of the classes; kept epoch {score.epoch}, whose recall gap "
-                "says nothing about fairness. Train longer, or lower the learning rate or adversary_weight",
-                FairkdWarning,
-                stacklevel=2,
-            )
-        return score, state
+        return min(self.candidates, key=lambda item: (_gap(item[0]), -item[0].accuracy, item[0].epoch))
+
+
+def warn_of_collapse(name: str, epoch: int) -> None:
+    """Warn that of the model ``name`` every epoch collapsed, and that ``epoch`` was kept.
+
+    Raises:
+        FairkdWarning: always.
+    """
+    warnings.warn(
+        f"{name}: every epoch predicts at most half of the classes; kept epoch {epoch}, whose recall gap says "
+        "nothing about fairness. Train longer, or lower the learning rate or adversary_weight",
+        FairkdWarning,
+        stacklevel=3,
+    )
 
 
 def _gap(score: Score) -> float:

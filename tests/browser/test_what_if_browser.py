@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {"teacher_epochs": 4, "student_epochs": 4, "adversary_we
 FURTHER: dict[str, Any] = {"bootstrap_replicates": 100, "precision": "float32"}
 
 
-@pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+@pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 def test_sliders_answer_to_keyboard_and_mouse(tmp_path: Path) -> None:
     outputs = str(tmp_path / "outputs")
     experiment = fairkd.Experiment(output_dir=outputs, **SMALL, **FURTHER)

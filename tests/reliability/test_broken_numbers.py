@@ -12,7 +12,7 @@ from fairkd.errors import TrainingError
 from fairkd.training import task_step
 
 # So few steps rarely suffice to predict more than one class.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 
 def epochs_kept(tiny_splits, folder, **settings):

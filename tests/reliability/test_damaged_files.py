@@ -28,7 +28,7 @@ from fairkd.run_state import read_status
 from fairkd.training import CacheFolder, TeacherOutputs
 
 # So few steps rarely suffice to predict more than one class.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 
 def damaged(content: bytes, points: random.Random) -> bytes:

@@ -17,7 +17,7 @@ from fairkd.errors import ArtifactError
 from fairkd.recipes import distill_student, train_teacher
 
 # So few steps rarely suffice to predict more than one class.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from fairkd.models import create_model
 from fairkd.training import Trainer, task_step
 
 # So few steps rarely suffice to predict more than one class.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 
 def copy_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -22,7 +22,7 @@ from fairkd.store import read_json
 from fairkd.training import Change, StoppedError, Trainer, TrainingControl, one_training, stop_on_interrupt
 
 # So few steps rarely suffice to predict more than one class.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 #: Two steps an epoch.
 STEPS = 2 * INTERRUPTED["epochs"]

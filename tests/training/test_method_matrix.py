@@ -14,7 +14,7 @@ from training_cases import equal_states, make_trainer, tiny_network
 from fairkd.data.splits import Splits
 from fairkd.heads import fold_heads
 
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairkd.errors import FairkdWarning
 from fairkd.training import Score, Selector
 
 # Few distinct values, so that ties, which decide most of the rules' words, are common.
@@ -25,9 +22,7 @@ def choose(rule: str, scores: list[Score], tolerance: float = 0.01) -> Score:
     selector = Selector(rule, tolerance)
     for score in scores:
         selector.offer(score, {"epoch": score.epoch})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FairkdWarning)
-        score, state = selector.chosen()
+    score, state = selector.chosen()
     assert state == {"epoch": score.epoch}, "the weights are those of the chosen epoch"
     return score
 
@@ -88,10 +83,3 @@ def test_a_gap_that_is_not_defined_ranks_behind_any_gap():
     scores = scores_of([(0.9, math.nan, False), (0.9, 1.0, False)])
     assert choose("accuracy", scores).epoch == choose("fairness", scores).epoch == 2
     assert choose("fairness", scores[:1]).epoch == 1
-
-
-def test_a_run_of_collapsed_epochs_is_warned_of():
-    selector = Selector("fairness")
-    selector.offer(Score(1, 0.5, 0.0, collapsed=True), {})
-    with pytest.warns(FairkdWarning, match="every epoch predicts at most half of the classes; kept epoch 1"):
-        selector.chosen()

@@ -21,7 +21,7 @@ from fairkd.training import Trainer, task_step
 from fairkd.training import loop as loop_module
 
 # So few steps rarely suffice to predict more than one class.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 
 def copy_of(module: nn.Module) -> dict[str, Tensor]:

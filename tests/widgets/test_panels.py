@@ -25,7 +25,7 @@ from fairkd.training import Trainer
 from fairkd.widgets import AdversaryWeightPanel, TemperaturePanel
 
 # So few steps rarely suffice to predict more than one class.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from fairkd.training import one_training
 from fairkd.widgets import AdversaryWeightPanel, PreviewPanel
 
 # So few steps rarely suffice to predict more than one class.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 
 @pytest.fixture

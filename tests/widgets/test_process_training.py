@@ -18,7 +18,7 @@ from fairkd.widgets import TrainingPanel, live
 
 pytestmark = [
     pytest.mark.distributed,
-    pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning"),
+    pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning"),
 ]
 
 

@@ -25,7 +25,7 @@ from fairkd.widgets import TrainingPanel, live
 from fairkd.widgets.training_panel import UnfinishedError
 
 # So few steps rarely suffice to predict more than one class.
-pytestmark = pytest.mark.filterwarnings("ignore:every epoch predicts:fairkd.errors.FairkdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
 
 PLOT = "application/vnd.plotly.v1+json"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -65,6 +66,18 @@ def test_scores_are_those_of_the_same_models_compared_one_after_the_other(tmp_pa
             suffixes = ("", "_low", "_high", "_validation", "_difference", "_difference_low")
             found = [row[metric + suffix] for suffix in suffixes]
             assert found == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_model_whose_trial_was_not_noted_is_scored_and_warned_of_as_before(tmp_path):
+    # So fast that every model predicts one class for all images.
+    experiment, space = tiny(tmp_path, run_name="sweep", learning_rate=10), {"adversary_weight": [1]}
+    first = fairkd.sweep(experiment, space, engine=InlineEngine())
+    assert first["collapsed"].all()
+    assert first["warnings"].str.contains("teacher: every epoch predicts").all()
+    assert first["warnings"][2].count("; kept epoch 1") == 3, "of the teacher, plain KD and the student"
+    shutil.rmtree(tmp_path / "sweep")
+    again = fairkd.sweep(experiment, space, engine=InlineEngine())
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), first.drop(columns="seconds"))
 
 
 def test_a_training_that_fails_when_it_runs_is_reported_and_the_rest_finishes(tmp_path, monkeypatch, capsys):

@@ -31,7 +31,7 @@ REASONS = {
 def page(record: dict[str, Any]) -> str:
     """Return docs/results/performance.md, of the parts that were measured."""
     comparisons = [entry for entry in record.values() if "cases" in entry]
-    parts = ["# How fast fairkd trains", *_where(list(record.values())), *_how(comparisons)]
+    parts = ["# How fast fairkd trains", *_where(record), *_how(comparisons)]
     for date in sorted({entry["date"] for entry in comparisons}, reverse=True):
         cases = [case for entry in comparisons if entry["date"] == date for case in entry["cases"]]
         parts += [f"Measured on {date}:", _cases(cases)]
@@ -49,17 +49,19 @@ def page(record: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _where(entries: list[dict[str, Any]]) -> list[str]:
-    """Say where it was measured; parts that were measured elsewhere have a paragraph of their own."""
-    places: dict[str, list[float]] = {}
-    for entry in entries:
+def _where(record: dict[str, Any]) -> list[str]:
+    """Say where it was measured; parts measured elsewhere are named, in a paragraph of their own."""
+    places: dict[str, dict[str, float]] = {}
+    for name, entry in record.items():
         versions = ", ".join(f"{name} {version}" for name, version in entry["versions"].items())
         place = f"{entry['machine']}, {entry['threads']} threads, device {entry['device']}; {versions}."
-        places.setdefault(place, []).append(entry["load_average"])
-    return [
-        _wrapped(f"{place} Load average when a part started: {min(loads):.1f} to {max(loads):.1f}.")
-        for place, loads in places.items()
-    ]
+        places.setdefault(place, {})[name] = entry["load_average"]
+    paragraphs = []
+    for place, loads in places.items():
+        named = f"`--part {'`, `--part '.join(loads)}`: " if paragraphs else ""
+        span = f"{min(loads.values()):.1f} to {max(loads.values()):.1f}"
+        paragraphs.append(_wrapped(f"{named}{place} Load average when a part started: {span}."))
+    return paragraphs
 
 
 def _how(comparisons: list[dict[str, Any]]) -> list[str]:

@@ -83,7 +83,11 @@ class Parameters(BaseModel):
     learning_rate: float = _field("training", 2e-3, "peak learning rate, (0, 10]", gt=0, le=10)
     weight_decay: float = _field("training", 0.05, "weight decay, [0, 1]", ge=0, le=1)
     warmup_epochs: int = _field(
-        "training", 1, "epochs of linear warm-up before the cosine, [0, 1000]", ge=0, le=1000
+        "training",
+        1,
+        "epochs of linear warm-up before the cosine, at most half of all, [0, 1000]",
+        ge=0,
+        le=1000,
     )
     label_smoothing: float = _field("training", 0.0, "label smoothing of the task loss, [0, 1)", ge=0, lt=1)
     patience: int = _field(

@@ -760,7 +760,7 @@ def test_the_published_critic_is_refused_before_training_where_there_are_three_g
     tiny_experiment, monkeypatch
 ):
     plan = SimpleNamespace(class_names=("a", "b"), group_names=("red", "green", "blue"))
-    monkeypatch.setattr("fairkd.recipes.setup.check_dataset", lambda *_, **__: plan)
+    monkeypatch.setattr("fairkd.recipes.checks.check_dataset", lambda *_, **__: plan)
     published = tiny_experiment.replace(critic_published=True)
     check_experiment(published)
     for part in ("mitigation", "teacher_mitigation"):
@@ -821,6 +821,16 @@ def _ungrouped(splits):
             {"distiller": "ensemble", "co_teachers": []},
             ParameterError,
             r"distiller='ensemble' needs at least one network more in co_teachers",
+        ),
+        (
+            {"distiller": "ensemble", "co_teachers": ["test_vit", "resnet8_cifar"]},
+            ParameterError,
+            r"co_teachers names 'resnet8_cifar', which is a teacher already: trained from the same seed",
+        ),
+        (
+            {"distiller": "co_advise", "teacher_pretrained": True, "co_teachers": ["test_vit", "test_vit"]},
+            ParameterError,
+            r"co_teachers names 'test_vit', which is a teacher already",
         ),
         (
             {"distiller": "kd+co_advise", "mitigation": "domain_independent"},

@@ -21,7 +21,7 @@ from fairkd.metrics.proportions import wilson_interval
 from fairkd.predictions import Predictions
 
 _DEFINITIONS = {
-    "calibration_error": "Mean distance between confidence and accuracy over {bins} bins of equal mass.",
+    "calibration_error": "Mean distance between confidence and accuracy over up to {bins} bins of equal mass.",
     "calibration_error_debiased": "The same less what sampling error alone adds to it (Kumar et al. 2019).",
     "brier_score": "Mean over the samples of the squared distance between probabilities and truth, in [0, 2].",
     "mean_confidence": "Mean of the largest probability.",
@@ -165,7 +165,8 @@ def _errors(
         float(limit) - float(drawn.values.mean()) for limit in interval(drawn.values, options.confidence)
     )
     low, high = (value + limit for value, limit in zip(sorted([debiased, plug_in]), limits, strict=True))
-    low, high = max(0.0, low), min(1.0, high)
+    # A group of one sample has no debiased error, and nothing to draw from.
+    low, high = (np.nan, np.nan) if np.isnan(debiased) else (max(0.0, low), min(1.0, high))
     common = {"low": low, "high": high, "noise_floor": float(drawn.floor), "n": len(labels)}
     return {
         "calibration_error": {"value": plug_in, **common},

@@ -41,7 +41,7 @@ def prediction_sensitivity(
 
     Returns:
         Tidy rows ``pairs, value, low, high, n``: ``all``, and the pairs ``same group`` and ``other group``; ``n``
-        counts pairs. NaN where there are none.
+        counts pairs. NaN where there are none; limits are NaN where fewer than two units can be left out.
 
     Raises:
         DataError: inputs of another length, not finite, or predictions without probabilities.
@@ -148,7 +148,8 @@ def _estimate(values: np.ndarray, confidence: float) -> dict[str, float]:
     """Return the mean of units with its limits; ``values`` are booleans or lie in [0, 1]."""
     if values.dtype != bool:
         mean, low, high = cluster_mean(values, np.arange(len(values)), confidence)
-        return {"value": mean, "low": max(0.0, low), "high": min(1.0, high)}
+        # Unlike min and max, clip keeps what is undefined.
+        return {"value": mean, "low": float(np.clip(low, 0, None)), "high": float(np.clip(high, None, 1))}
     limits = wilson_interval(np.array([values.sum()]), np.array([len(values)]), confidence)
     mean = float(values.mean()) if len(values) else float("nan")
     return {"value": mean, "low": float(limits[0][0]), "high": float(limits[1][0])}
@@ -183,6 +184,8 @@ def _jackknifed(ratios: Floats, chosen: np.ndarray, unit: np.ndarray, confidence
     left = count - lost
     without = np.divide(total - taken, left, out=np.full(clusters, np.nan), where=left > 0)
     without = without[~np.isnan(without)]
-    error = np.sqrt((len(without) - 1) / max(len(without), 1) * ((without - without.mean()) ** 2).sum())
+    if len(without) < 2:
+        return {"value": mean, "low": np.nan, "high": np.nan, "n": int(count / 2)}
+    error = np.sqrt((len(without) - 1) / len(without) * ((without - without.mean()) ** 2).sum())
     reach = norm.ppf(0.5 + confidence / 2) * error
     return {"value": mean, "low": max(0.0, mean - reach), "high": mean + reach, "n": int(count / 2)}

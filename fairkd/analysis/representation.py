@@ -48,14 +48,16 @@ def group_mmd(
 
     Raises:
         DataError: shapes that do not fit, or features that are not finite.
-        ParameterError: ``permutations`` below 1.
+        ParameterError: ``permutations`` below 1, or labels without ``class_names``.
     """
     if permutations < 1:
         raise ParameterError(f"permutations={permutations} is not allowed: at least 1")
+    if labels is not None and class_names is None:
+        raise ParameterError("labels need class_names, the names of their codes")
     features, units = _checked(features, groups, labels, units)
     subsets = {"all": np.ones(len(groups), dtype=bool)}
     if labels is not None:
-        subsets |= {str(name): labels == code for code, name in enumerate(class_names or [])}
+        subsets |= {str(name): labels == code for code, name in enumerate(class_names or ())}
     records = []
     for name, rows in subsets.items():
         for one, other in combinations(range(len(group_names)), 2):

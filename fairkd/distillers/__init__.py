@@ -176,7 +176,12 @@ def distiller_entries(spec: str) -> list[tuple[float, DistillerEntry]]:
 
 
 def check_distiller(
-    spec: str, *, logit_standardization: bool, teacher_calibration: str, co_teachers: tuple[str, ...]
+    spec: str,
+    *,
+    logit_standardization: bool,
+    teacher_calibration: str,
+    ensemble_weights: str,
+    co_teachers: tuple[str, ...],
 ) -> None:
     """Raise unless the distiller exists and its options make sense with it; they are ``Experiment``'s.
 
@@ -190,7 +195,7 @@ def check_distiller(
             f"logit_standardization=True has no effect on distiller={spec!r}: it acts on {', '.join(users)}"
         )
     if teacher_calibration != "none" and not any(
-        _is_calibrated(entry, logit_standardization) for entry in entries
+        _is_calibrated(entry, logit_standardization, ensemble_weights) for entry in entries
     ):
         raise ParameterError(
             f"teacher_calibration={teacher_calibration!r} has no effect on distiller={spec!r}, which does not "
@@ -222,10 +227,11 @@ def create_distiller(spec: str, context: Context) -> Distiller:
     return Distiller(terms)
 
 
-def _is_calibrated(entry: DistillerEntry, standardized: bool) -> bool:
-    """Whether dividing the teacher's logits changes the loss: standardising undoes it."""
+def _is_calibrated(entry: DistillerEntry, standardized: bool, ensemble_weights: str) -> bool:
+    """Whether dividing the teacher's logits changes the loss: standardising undoes it, but not in the weights."""
     undone = standardized and "logit_standardization" in entry.options
-    return "teacher_calibration" in entry.options and not undone
+    weighs = "ensemble_weights" in entry.options and ensemble_weights == "confidence"
+    return "teacher_calibration" in entry.options and (weighs or not undone)
 
 
 def _entry(name: str, spec: str) -> DistillerEntry:

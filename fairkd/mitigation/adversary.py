@@ -126,17 +126,21 @@ class Adversary(Mitigation):
         logits = self(inputs, batch.labels)
         known, groups = batch.groups >= 0, batch.groups.clamp_min(0)
         cells = batch.labels * self.num_groups + groups
-        hits = ((logits.detach().argmax(dim=1) == groups) & known).double()
+        # float32 counts a batch exactly, and Apple's GPUs have no float64.
+        hits = ((logits.detach().argmax(dim=1) == groups) & known).float()
         size = self.num_classes * self.num_groups
         return {
             "adversary_loss": self.group_loss(logits, batch.labels, groups, known),
             "adversary_penalty": self.penalty * self.gradient_penalty(inputs, batch.labels, groups, known),
             "adversary_hits": hits.new_zeros(size).index_add_(0, cells, hits),
-            "adversary_count": hits.new_zeros(size).index_add_(0, cells, known.double()),
+            "adversary_count": hits.new_zeros(size).index_add_(0, cells, known.float()),
         }
 
     def group_loss(self, logits: Tensor, labels: Tensor, groups: Tensor, known: Tensor) -> Tensor:
-        """Return what the adversary minimises: its cross-entropy, weighed by cell, over the known groups."""
+        """Return what the adversary minimises: its cross-entropy, weighed by cell; a missing group counts 0.
+
+        Divided by the whole batch, so that a sample pulls as much whoever else is in it.
+        """
         weights = self.cell_weights[labels, groups] * known
         return (weights * F.cross_entropy(logits, groups, reduction="none")).mean()
 

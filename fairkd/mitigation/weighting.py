@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,7 +26,9 @@ class Reweighting(Mitigation):
     The weights are normalised within the batch. Distillation losses that have no value a sample (relations
     between samples) keep their weight. A sample with a missing group has weight 1, the mean.
 
-    Source: the usual baseline, for example Kamiran and Calders 2012, https://doi.org/10.1007/s10115-011-0463-8.
+    Source: the usual baseline, in the manner of Kamiran and Calders 2012,
+    https://doi.org/10.1007/s10115-011-0463-8, whose weights n(class) n(group) / (n n(class, group)) make class and
+    group independent; these make all cells equal.
 
     Args:
         counts: ``(classes, groups)``, training samples of each cell.
@@ -107,23 +111,29 @@ class GroupDRO(Resampling):
     """
 
     weighs_samples = True
-    cell_weights: Tensor
+    log_weights: Tensor
 
     def __init__(self, num_classes: int, num_groups: int, *, step_size: float = 0.01) -> None:
         super().__init__(num_classes, num_groups)
         self.step_size = step_size
         size = num_classes * num_groups
-        self.register_buffer("cell_weights", torch.full((size,), 1 / size))
+        # In logarithms: a loss of a thousand would overflow the exponential, and a weight of 0 would stay 0.
+        self.register_buffer("log_weights", torch.full((size,), -math.log(size)))
+
+    @property
+    def cell_weights(self) -> Tensor:
+        """The weights q ``(classes * groups,)``, which sum to 1."""
+        return self.log_weights.exp()
 
     def reduce(self, losses: Tensor, batch: Batch) -> Tensor:
         known = batch.groups >= 0
         cells = batch.labels * self.num_groups + batch.groups.clamp_min(0)
-        zeros = torch.zeros_like(self.cell_weights)
+        zeros = torch.zeros_like(self.log_weights)
         counts = zeros.index_add(0, cells, known.to(zeros.dtype))
         sums = zeros.index_add(0, cells, losses.detach().to(zeros.dtype) * known)
-        # In logarithms: a loss of a thousand would overflow the exponential.
-        scores = self.cell_weights.log() + self.step_size * sums / counts.clamp_min(1)
-        self.cell_weights.copy_(scores.softmax(dim=0))
-        shares = torch.where(counts > 0, self.cell_weights, 0.0)
-        a_sample = shares / shares.sum().clamp_min(1e-30) / counts.clamp_min(1)
+        scores = self.log_weights + self.step_size * sums / counts.clamp_min(1)
+        self.log_weights.copy_(scores.log_softmax(dim=0))
+        # The lowest number instead of -inf: a batch may have no known group at all.
+        present = torch.where(counts > 0, self.log_weights, torch.finfo(zeros.dtype).min)
+        a_sample = present.softmax(dim=0) / counts.clamp_min(1)
         return weighted_mean(losses, torch.where(known, a_sample[cells] * known.sum(), 1.0))

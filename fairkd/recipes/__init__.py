@@ -1,9 +1,10 @@
 """The sequences that notebooks, widgets and the command line share: teacher, students, and where they are kept."""
 
+from fairkd.recipes.checks import check_experiment, check_methods
 from fairkd.recipes.kept import ROLES, Role, TrainedModel
 from fairkd.recipes.models import distill_student, train_student_alone, train_students, train_teacher
 from fairkd.recipes.preview import HeadPreview
-from fairkd.recipes.setup import check_experiment, check_methods, load_splits, resolve_device
+from fairkd.recipes.setup import load_splits, resolve_device
 from fairkd.recipes.temperatures import temperature_study
 from fairkd.recipes.trained import is_trained, student_folder, trained_before
 

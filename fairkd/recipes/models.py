@@ -16,6 +16,7 @@ from fairkd.heads import fold_heads
 from fairkd.mitigation import Mitigation
 from fairkd.models import Network
 from fairkd.recipes import setup
+from fairkd.recipes.checks import check_methods, check_part_groups
 from fairkd.recipes.kept import Role, TrainedModel, keep, load_kept
 from fairkd.reproducibility import seed_everything, version_of
 from fairkd.store import ArtifactFolder, naming
@@ -105,7 +106,7 @@ class Recipe:
 
     def train(self, role: Role, teacher: TrainedModel | None = None) -> TrainedModel:
         """Train the model, or load it when it has been trained before."""
-        setup.check_methods(self.experiment)
+        check_methods(self.experiment)
         taught_by = teacher.folder if teacher else None
         folder = self.folder(role, taught_by)
         part: setup.Part = "teacher" if role == "teacher" else "student"
@@ -121,7 +122,7 @@ class Recipe:
                     warn_of_collapse(_name(role), int(model.history.query("selected")["epoch"].iloc[0]))
                 return model
             if role in ("teacher", "student_fair"):
-                setup.check_part_groups(self.experiment, part, self.splits.num_groups)
+                check_part_groups(self.experiment, part, self.splits.num_groups)
             seed_everything(self.experiment.seed)
             trainer = self._trainer(role, part, network, mitigation, teacher, folder)
             history = trainer.fit()

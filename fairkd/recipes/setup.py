@@ -1,4 +1,4 @@
-"""What an experiment's parameters are made into, and what can be refused before any training."""
+"""What an experiment's parameters are made into."""
 
 from __future__ import annotations
 
@@ -11,113 +11,28 @@ import numpy as np
 import torch
 
 from fairkd.config import Experiment, resolve_path
-from fairkd.data import check_dataset, load_dataset
-from fairkd.data.augment import operations
-from fairkd.data.plan import Plan
+from fairkd.data import load_dataset
 from fairkd.data.splits import Splits
 from fairkd.distillers import (
     Context,
     Distiller,
-    check_distiller,
     create_distiller,
-    distiller_entries,
     distiller_options,
 )
 from fairkd.errors import ParameterError
-from fairkd.heads import MeanReadout, add_heads
 from fairkd.inference import outputs_of
 from fairkd.mitigation import (
     Mitigation,
     Setup,
     cell_counts,
-    check_groups,
     create_mitigation,
     mitigation_entry,
 )
-from fairkd.models import Network, Outputs, check_model_name, create_model
+from fairkd.models import Network, Outputs, create_model
 from fairkd.store import file_digest
 from fairkd.training import Precision, TrainingSettings, current_devices, fastest_precision
 
 Part = Literal["teacher", "student"]
-
-
-def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
-    """Raise before any training what can be known before it.
-
-    Args:
-        experiment: what is checked.
-        plan: of its data set, if that has been looked at already.
-
-    Raises:
-        ParameterError: an unknown network, distiller, mitigation or device, a combination that cannot be, or no
-            file of weights.
-        DataError: the data set is not there or its table cannot be used.
-    """
-    for part in ("teacher", "student"):
-        check_model_name(getattr(experiment, part), part)
-        weights_file(experiment, part)
-    for name in experiment.co_teachers:
-        check_model_name(name, "co_teachers")
-    check_methods(experiment)
-    resolve_device(experiment.device)
-    if plan is None:
-        options = experiment.values("data")
-        plan = check_dataset(options.pop("dataset"), **options)
-    # Made once without a network: what a mitigation cannot do with these classes and groups shows here.
-    counts = torch.ones(len(plan.class_names), len(plan.group_names), dtype=torch.int64)
-    parts: tuple[Part, ...] = ("teacher", "student")
-    for part in parts:
-        check_part_groups(experiment, part, len(plan.group_names))
-        make_mitigation(experiment, part, counts, counts.sum(dim=1), feature_size=1)
-    _check_heads(experiment, plan)
-
-
-def check_methods(experiment: Experiment) -> None:
-    """Raise unless distiller and mitigations exist and can be combined.
-
-    Raises:
-        ParameterError: names what cannot be and why.
-    """
-    if experiment.augmentation != "auto":
-        operations(experiment.augmentation)
-    check_distiller(
-        experiment.distiller,
-        logit_standardization=experiment.logit_standardization,
-        teacher_calibration=experiment.teacher_calibration,
-        co_teachers=experiment.co_teachers,
-    )
-    mitigation_entry(experiment.teacher_mitigation, "teacher_mitigation")
-    own_heads = mitigation_entry(experiment.mitigation).adds_heads
-    if own_heads and "co_advise" in [entry.name for _, entry in distiller_entries(experiment.distiller)]:
-        raise ParameterError(
-            f"distiller='co_advise' and mitigation={experiment.mitigation!r} cannot be combined: each trains class "
-            "heads of its own; use distiller='ensemble', or another mitigation"
-        )
-
-
-def check_part_groups(experiment: Experiment, part: Part, num_groups: int) -> None:
-    """Raise where the mitigation of a network's training has no groups to tell apart.
-
-    Raises:
-        ParameterError: names the parameter and those that can be had.
-    """
-    parameter = "teacher_mitigation" if part == "teacher" else "mitigation"
-    check_groups(mitigation_name(experiment, part), num_groups, parameter)
-
-
-def _check_heads(experiment: Experiment, plan: Plan) -> None:
-    """Give an untrained network the heads that the methods ask for, to see whether it can have them."""
-    several = "co_advise" in [entry.name for _, entry in distiller_entries(experiment.distiller)]
-    parts: tuple[Part, ...] = ("teacher", "student")
-    for part in parts:
-        if mitigation_entry(mitigation_name(experiment, part)).adds_heads or (several and part == "student"):
-            network = create_model(
-                getattr(experiment, part), len(plan.class_names), image_size=plan.image_size
-            )
-            try:
-                add_heads(network, 2, MeanReadout(2))
-            except ParameterError as error:
-                raise ParameterError(f"{part}={getattr(experiment, part)!r}: {error}") from None
 
 
 def resolve_device(name: str) -> str:

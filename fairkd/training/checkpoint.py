@@ -77,14 +77,17 @@ class Checkpoint:
                 trainer.averaged.load_state_dict(state["averaged"])
             trainer.scaler.load_state_dict(state["scaler"])
             trainer.history = state["history"]
-            trainer.partial = tuple(state["partial"])
+            records, numbers = state["partial"]
+            device = trainer.settings.device
+            trainer.partial = ([{k: v.to(device) for k, v in one.items()} for one in records], numbers)
             trainer.part = state["part"]
             trainer.selector.candidates = [
                 (Score(**score), weights) for score, weights in state["candidates"]
             ]
             torch.set_rng_state(state["generator"])
             if torch.cuda.is_available() and state["cuda_generators"]:
-                torch.cuda.set_rng_state_all(state["cuda_generators"])
+                # It may have been written where there were more devices.
+                torch.cuda.set_rng_state_all(state["cuda_generators"][: torch.cuda.device_count()])
             return int(state["epochs_done"])
         except Exception as error:
             raise _refusal(path, error) from error

@@ -195,7 +195,8 @@ class Trainer:
                     raise
                 self._zero_grad()
                 if before is None:
-                    shortage = describe_shortage(self.network, batch.images, self.part)
+                    several = self.devices.several
+                    shortage = describe_shortage(self.network, batch.images, self.part, several=several)
                     raise TrainingError(f"{self.description}: {shortage}") from error
             # Not in the handler: until it ends, the error holds what the failed attempt computed.
             before.restore()

@@ -83,13 +83,14 @@ def activation_bytes(network: nn.Module, images: Tensor) -> float | None:
 _unpack: Callable[[Tensor], Tensor] = lambda tensor: tensor  # noqa: E731
 
 
-def describe_shortage(network: nn.Module, images: Tensor, part: int) -> str:
+def describe_shortage(network: nn.Module, images: Tensor, part: int, *, several: bool = False) -> str:
     """Say what a batch needs and what can be done.
 
     Args:
         network: the one in training.
         images: the batch ``(batch, 3, height, width)``.
         part: how many of its images were computed at once.
+        several: whether several processes train, which cannot find the size of parts by themselves.
     """
     size, need = len(images), activation_bytes(network, images)
     estimate = (
@@ -97,7 +98,8 @@ def describe_shortage(network: nn.Module, images: Tensor, part: int) -> str:
     )
     smaller = "lower image_size, or take a smaller network"
     if part > SMALLEST_PART:
-        smaller = f"set micro_batch=auto or micro_batch={max(SMALLEST_PART, part // 2)}, or lower batch_size"
+        auto = "" if several else "micro_batch=auto or "
+        smaller = f"set {auto}micro_batch={max(SMALLEST_PART, part // 2)}, or lower batch_size"
     at_once = "" if part >= size else f", {part} at once"
     return f"a batch of {size} images{at_once} does not fit into memory{estimate}; {smaller}"
 

@@ -43,7 +43,7 @@ def summarize_records(
         raise _stop(f"{description}: the weights are not finite {place}", terms, -1)
     row = {f"train_{name}": column.mean().item() for name, column in terms.items()}
     if "adversary_hits" in columns:
-        hits, count = columns["adversary_hits"].sum(0), columns["adversary_count"].sum(0)
+        hits, count = (columns[f"adversary_{name}"].double().sum(0) for name in ("hits", "count"))
         # The mean over class x group cells: what the prior of a skewed set cannot buy.
         row["adversary_balanced_accuracy"] = (hits[count > 0] / count[count > 0]).mean().item()
     return row

@@ -13,7 +13,7 @@ import pandas as pd
 from fairkd import plots
 from fairkd.config import Experiment
 from fairkd.data.splits import Splits
-from fairkd.distillers import distiller_options
+from fairkd.distillers import distiller_entries
 from fairkd.errors import TrainingError
 from fairkd.mitigation import mitigation_entry
 from fairkd.narrative import describe_history
@@ -232,9 +232,9 @@ class TrainingPanel(Panel):
         if self.live.processes > 1:
             return []
         read = {*mitigation_entry(self.experiment.mitigation).options}
-        # CTKD learns its temperature.
-        if self.experiment.distiller != "ctkd":
-            read |= distiller_options(self.experiment.distiller)
+        for _, entry in distiller_entries(self.experiment.distiller):
+            # CTKD learns its temperature.
+            read |= {*entry.options} - ({"temperature"} if entry.name == "ctkd" else set())
         return [setting for setting in get_args(Setting) if setting in read]
 
     def _slider(self, setting: Setting) -> Any:

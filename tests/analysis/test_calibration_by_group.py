@@ -144,6 +144,16 @@ def test_rows_of_a_group_are_those_of_its_samples_alone() -> None:
     assert table.loc[("x", "calibration_error_debiased"), "low"] == 0
 
 
+def test_a_group_of_one_sample_has_no_debiased_error_and_no_limits() -> None:
+    one = make(np.random.default_rng(4))
+    alone = one.frame[(one.groups == 0) | (np.arange(len(one)) == np.flatnonzero(one.groups == 1)[0])]
+    table = calibration_by_group(Predictions(alone), replicates=100).set_index(["group", "metric"])
+    assert table.loc[("y", "calibration_error"), "value"] >= 0
+    assert np.isnan(table.loc[("y", "calibration_error_debiased"), "value"])
+    limits = table.loc["y"].loc[["calibration_error", "calibration_error_debiased"], ["low", "high"]]
+    assert limits.isna().all().all()
+
+
 def test_intervals_cover_the_truth() -> None:
     rng = np.random.default_rng(5)
     truths = {"overconfidence": 0.15, "calibration_error_debiased": 0.15, "mean_confidence": 0.8}

@@ -127,7 +127,19 @@ def test_units_that_are_no_pairs_play_no_part() -> None:
     bare = Predictions(one.frame.drop(columns=[f"probability_{c}" for c in range(3)]))
     table = counterfactual_flips(bare).set_index(["class", "metric"])
     assert table.loc[("all", "flip_rate"), "value"] > 0
-    assert np.isnan(table.loc[("all", "total_variation"), "value"])
+    assert table.loc[("all", "total_variation"), ["value", "low", "high"]].isna().all()
+
+
+def test_what_is_not_defined_has_no_limits() -> None:
+    # No scan of the third class is shown in both groups, and two scans cannot be left out one after the other.
+    one = shown_twice()
+    pairs = Predictions(one.frame[(one.labels < 2) | (one.groups == 0)])
+    table = counterfactual_flips(pairs).set_index(["class", "metric"])
+    assert table.loc["c", ["value", "low", "high"]].isna().all().all() and (table.loc["c", "n"] == 0).all()
+    two = Predictions(one.frame.iloc[[0, 1, 45, 46]])
+    rows = prediction_sensitivity(two, np.random.default_rng(0).random((4, 6)))
+    same = rows.set_index("pairs").loc["same group"]
+    assert same["value"] > 0 and same["n"] == 2 and np.isnan(same["low"]) and np.isnan(same["high"])
 
 
 def test_three_groups_give_three_pairs_and_a_model_blind_to_groups_never_flips() -> None:

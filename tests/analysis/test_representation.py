@@ -66,6 +66,8 @@ def test_a_difference_within_one_class_is_found_there() -> None:
     assert table.loc["a", "p_value"] > 0.05
     assert table.loc["all", ["n", "n_other"]].sum() == 195
     assert np.isnan(group_mmd(features, groups * 0, NAMES).iloc[0]["mmd2"])
+    with pytest.raises(ParameterError, match="labels need class_names"):
+        group_mmd(features, groups, NAMES, labels=groups)
 
 
 def test_geometry_of_means_that_are_known() -> None:

@@ -19,8 +19,8 @@ NAMES = {
 
 
 def check(spec: str, **options: Any) -> None:
-    defaults = {"logit_standardization": False, "teacher_calibration": "none", "co_teachers": ("test_vit",)}
-    check_distiller(spec, **{**defaults, **options})
+    defaults = {"logit_standardization": False, "teacher_calibration": "none", "ensemble_weights": "mean"}
+    check_distiller(spec, **{**defaults, "co_teachers": ("test_vit",), **options})
 
 
 def test_the_list_names_every_distiller_with_its_source_and_options():
@@ -106,6 +106,14 @@ def test_calibration_is_refused_where_the_logits_are_not_read(name, kind):
         ParameterError, match=f"teacher_calibration='{kind}' has no effect .* '?{name}|{name}"
     ):
         check(name, teacher_calibration=kind)
+
+
+def test_calibration_is_undone_by_standardization_but_in_the_weights_by_confidence():
+    both = {"teacher_calibration": "global", "logit_standardization": True}
+    check("ensemble", **both, ensemble_weights="confidence")
+    for name, weights in (("ensemble", "mean"), ("ensemble", "agre"), ("kd", "confidence")):
+        with pytest.raises(ParameterError, match="teacher_calibration='global' has no effect"):
+            check(name, **both, ensemble_weights=weights)
 
 
 @pytest.mark.parametrize("name", ["co_advise", "ensemble"])

@@ -178,6 +178,19 @@ def test_group_dro_moves_towards_the_worst_cell_and_survives_huge_losses():
     assert dro.cell_weights[1].item() == pytest.approx(1)
 
 
+def test_group_dro_comes_back_to_a_cell_that_was_the_best_for_long():
+    dro, one, other = GroupDRO(2, 1, step_size=1.0), batch_of([0, 1], [0, 0]), batch_of([1], [0])
+    for _ in range(300):
+        dro.reduce(torch.tensor([1.0, 0.0]), one)
+    losses = torch.ones(1, requires_grad=True)
+    value = dro.reduce(losses, other)
+    value.backward()
+    assert value.item() == pytest.approx(1) and losses.grad.item() == pytest.approx(1)
+    for _ in range(300):
+        dro.reduce(torch.tensor([0.0, 1.0]), one)
+    assert dro.cell_weights.tolist() == pytest.approx([1 / (1 + math.e), math.e / (1 + math.e)], rel=1e-3)
+
+
 @pytest.mark.parametrize("name", ["reweighting", "group_dro"])
 def test_these_weigh_the_losses_of_the_samples_and_the_others_do_not(name):
     assert mitigation_of(name, setup_of()).weighs_samples

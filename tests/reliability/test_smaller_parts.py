@@ -11,7 +11,7 @@ from training_cases import equal_states, make_network, make_trainer
 
 from fairkd.errors import TrainingError
 from fairkd.training import task_step
-from fairkd.training.memory import activation_bytes, is_out_of_memory
+from fairkd.training.memory import activation_bytes, describe_shortage, is_out_of_memory
 
 # So few steps rarely suffice to predict more than one class.
 pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
@@ -92,6 +92,12 @@ def test_without_auto_the_error_names_the_batch_the_need_and_the_way_out(tiny_sp
         f"student fair: a batch of 24 images does not fit into memory, about {24 * need / 1e6:.1f} MB for the "
         f"network ({need / 1e6:.1f} MB an image); set micro_batch=auto or micro_batch=12, or lower batch_size"
     )
+
+
+def test_several_processes_are_not_told_of_auto_which_they_cannot_have():
+    images = torch.zeros(24, 3, 16, 16)
+    message = describe_shortage(make_network(), images, 24, several=True)
+    assert message.endswith("; set micro_batch=12, or lower batch_size")
 
 
 def test_parts_are_not_made_smaller_than_four_images(tiny_splits):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import signal
 import subprocess
@@ -108,6 +109,30 @@ def test_torch_s_generator_is_restored_so_that_noise_repeats(tiny_splits, tmp_pa
     if mitigation == "none":
         resumed.mitigation_optimizer = whole.mitigation_optimizer = resumed.optimizer
     assert_same(resumed, history, whole, expected)
+
+
+def test_what_a_broken_off_epoch_recorded_goes_to_the_device_of_the_training(tiny_splits, tmp_path):
+    stopped = make_trainer(tiny_splits, folder=tmp_path)
+    stopped.partial = ([{"loss": torch.ones(())}, {"loss": torch.zeros(())}], [1, 2])
+    stopped.checkpoint.save(0)
+    resumed = make_trainer(tiny_splits, folder=tmp_path)
+    resumed.settings = dataclasses.replace(resumed.settings, device="meta")
+    assert resumed.checkpoint.load() == 0
+    records, numbers = resumed.partial
+    assert [record["loss"].device.type for record in records] == ["meta", "meta"] and numbers == [1, 2]
+
+
+def test_a_checkpoint_of_a_machine_with_more_gpus_is_continued(tiny_splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    states = [torch.full((2,), number) for number in range(4)]
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: states)
+    trainer = make_trainer(tiny_splits, folder=tmp_path)
+    trainer.checkpoint.save(1)
+    restored: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", restored.extend)
+    assert trainer.checkpoint.load() == 1
+    assert [state.tolist() for state in restored] == [[0, 0]]
 
 
 def test_a_finished_training_is_not_repeated(tiny_splits, tmp_path):

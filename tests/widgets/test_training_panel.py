@@ -374,6 +374,8 @@ def test_a_change_is_still_marked_where_the_training_stopped(panel):
     [
         ({"distiller": "hint"}, ["adversary weight"]),
         ({"distiller": "ctkd"}, ["adversary weight"]),
+        ({"distiller": "ctkd+rkd"}, ["adversary weight"]),
+        ({"distiller": "ctkd+dkd"}, ["temperature", "adversary weight"]),
         ({"mitigation": "reweighting"}, ["temperature"]),
         ({"mitigation": "group_dro", "distiller": "none"}, []),
     ],

@@ -1,0 +1,111 @@
+"""What can be refused before any training."""
+
+from __future__ import annotations
+
+import torch
+
+from fairkd.config import Experiment
+from fairkd.data import check_dataset
+from fairkd.data.augment import operations
+from fairkd.data.plan import Plan
+from fairkd.distillers import check_distiller, distiller_entries
+from fairkd.errors import ParameterError
+from fairkd.heads import MeanReadout, add_heads
+from fairkd.mitigation import check_groups, mitigation_entry
+from fairkd.models import check_model_name, create_model
+from fairkd.recipes.setup import Part, make_mitigation, mitigation_name, resolve_device, weights_file
+
+
+def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
+    """Raise before any training what can be known before it.
+
+    Args:
+        experiment: what is checked.
+        plan: of its data set, if that has been looked at already.
+
+    Raises:
+        ParameterError: an unknown network, distiller, mitigation or device, a combination that cannot be, or no
+            file of weights.
+        DataError: the data set is not there or its table cannot be used.
+    """
+    for part in ("teacher", "student"):
+        check_model_name(getattr(experiment, part), part)
+        weights_file(experiment, part)
+    for name in experiment.co_teachers:
+        check_model_name(name, "co_teachers")
+    check_methods(experiment)
+    resolve_device(experiment.device)
+    if plan is None:
+        options = experiment.values("data")
+        plan = check_dataset(options.pop("dataset"), **options)
+    # Made once without a network: what a mitigation cannot do with these classes and groups shows here.
+    counts = torch.ones(len(plan.class_names), len(plan.group_names), dtype=torch.int64)
+    parts: tuple[Part, ...] = ("teacher", "student")
+    for part in parts:
+        check_part_groups(experiment, part, len(plan.group_names))
+        make_mitigation(experiment, part, counts, counts.sum(dim=1), feature_size=1)
+    _check_heads(experiment, plan)
+
+
+def check_methods(experiment: Experiment) -> None:
+    """Raise unless distiller and mitigations exist and can be combined.
+
+    Raises:
+        ParameterError: names what cannot be and why.
+    """
+    if experiment.augmentation != "auto":
+        operations(experiment.augmentation)
+    check_distiller(
+        experiment.distiller,
+        logit_standardization=experiment.logit_standardization,
+        teacher_calibration=experiment.teacher_calibration,
+        ensemble_weights=experiment.ensemble_weights,
+        co_teachers=experiment.co_teachers,
+    )
+    _check_co_teachers(experiment)
+    mitigation_entry(experiment.teacher_mitigation, "teacher_mitigation")
+    own_heads = mitigation_entry(experiment.mitigation).adds_heads
+    if own_heads and "co_advise" in [entry.name for _, entry in distiller_entries(experiment.distiller)]:
+        raise ParameterError(
+            f"distiller='co_advise' and mitigation={experiment.mitigation!r} cannot be combined: each trains class "
+            "heads of its own; use distiller='ensemble', or another mitigation"
+        )
+
+
+def check_part_groups(experiment: Experiment, part: Part, num_groups: int) -> None:
+    """Raise where the mitigation of a network's training has no groups to tell apart.
+
+    Raises:
+        ParameterError: names the parameter and those that can be had.
+    """
+    parameter = "teacher_mitigation" if part == "teacher" else "mitigation"
+    check_groups(mitigation_name(experiment, part), num_groups, parameter)
+
+
+def _check_co_teachers(experiment: Experiment) -> None:
+    """Refuse two teachers that would be one: from one seed, the same network becomes the same model."""
+    if not any(entry.several_teachers for _, entry in distiller_entries(experiment.distiller)):
+        return
+    alike = [] if experiment.teacher_pretrained or experiment.teacher_weights else [experiment.teacher]
+    for name in experiment.co_teachers:
+        if name in alike:
+            raise ParameterError(
+                f"co_teachers names {name!r}, which is a teacher already: trained from the same seed it is the same "
+                "model and adds nothing; choose another network"
+            )
+        alike.append(name)
+
+
+def _check_heads(experiment: Experiment, plan: Plan) -> None:
+    """Give an untrained network the heads that the methods ask for, to see whether it can have them."""
+    several = "co_advise" in [entry.name for _, entry in distiller_entries(experiment.distiller)]
+    parts: tuple[Part, ...] = ("teacher", "student")
+    for part in parts:
+        if mitigation_entry(mitigation_name(experiment, part)).adds_heads or (several and part == "student"):
+            network = create_model(
+                getattr(experiment, part), len(plan.class_names), image_size=plan.image_size
+            )
+            try:
+                add_heads(network, 2, MeanReadout(2))
+            except ParameterError as error:
+                raise ParameterError(f"{part}={getattr(experiment, part)!r}: {error}") from None

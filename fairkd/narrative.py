@@ -206,21 +206,24 @@ _ACCURACY = (
     "Whether accuracy changed with the mitigation is **not settled** by these data",
     "With the mitigation accuracy is **unchanged**",
 )
+_NO_MITIGATION = (
+    "**No mitigation** was asked for (mitigation=none): the mitigated student is plain distillation's."
+)
 
 
-def conclude(inflation: pd.DataFrame, reduction: pd.DataFrame, disparity: str = "recall_gap") -> list[str]:
+def conclude(
+    inflation: pd.DataFrame, reduction: pd.DataFrame, disparity: str = "recall_gap", *, mitigated: bool = True
+) -> list[str]:
     """Answer the report's questions: did distillation inflate the bias, did the mitigation reduce it, at what cost?
 
     Args:
         inflation: the comparison of plain KD with the teacher.
         reduction: the comparison of the mitigated student with plain KD.
         disparity: the metric that stands for the bias.
+        mitigated: whether there was a mitigation to ask about.
     """
-    questions = (
-        (_INFLATION, inflation, disparity),
-        (_REDUCTION, reduction, disparity),
-        (_ACCURACY, reduction, "accuracy"),
-    )
+    questions = [(_INFLATION, inflation, disparity)]
+    questions += [(_REDUCTION, reduction, disparity), (_ACCURACY, reduction, "accuracy")] * mitigated
     sentences = []
     for words, table, metric in questions:
         rows = table[(table["class"] == "all") & (table["group"] == "all") & (table["metric"] == metric)]
@@ -229,7 +232,7 @@ def conclude(inflation: pd.DataFrame, reduction: pd.DataFrame, disparity: str = 
         sentences.append(
             f"{words[_outcome(row)]}: {undefined if np.isnan(row['value']) else _difference(row)}."
         )
-    return sentences
+    return sentences if mitigated else [*sentences, _NO_MITIGATION]
 
 
 def describe_methods(summary: pd.DataFrame, chosen: str, front: Iterable[str]) -> list[str]:

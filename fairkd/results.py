@@ -78,7 +78,8 @@ def run_findings(predictions: Mapping[str, Predictions], experiment: Experiment)
         compare({name: predictions[name] for name in (baseline, model)}, **options)
         for model, baseline in COMPARISONS[:2]
     ]
-    return [*(sentence.replace("**", "") for sentence in conclude(*tables)), *missing_groups(tables[0])]
+    sentences = conclude(*tables, mitigated=experiment.mitigation != "none")
+    return [*(sentence.replace("**", "") for sentence in sentences), *missing_groups(tables[0])]
 
 
 def save_exemplars(experiment: Experiment, table: pd.DataFrame, name: str = "exemplars.csv") -> Path:

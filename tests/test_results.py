@@ -121,6 +121,18 @@ def test_findings_speak_of_distillation_first_and_then_of_the_mitigation(tiny_ex
         assert f"{gap:.3f}" in text
 
 
+def test_findings_without_a_mitigation_claim_nothing_of_one(tiny_experiment, trained):
+    predictions = {role: model.predictions for role, model in trained.items()}
+    predictions["student_fair"] = predictions["student_kd"]
+    found = run_findings(predictions, tiny_experiment.replace(mitigation="none"))
+    assert found[:1] == run_findings(predictions, tiny_experiment)[:1], (
+        "what distillation changed is told as ever"
+    )
+    assert found[1:] == [
+        "No mitigation was asked for (mitigation=none): the mitigated student is plain distillation's."
+    ]
+
+
 def test_the_same_models_write_the_same_bytes_whatever_the_times(tiny_experiment, trained, costs, tmp_path):
     slower = costs.assign(latency_ms=costs["latency_ms"] * 2, throughput=1.0, device="cuda")
     paths = [

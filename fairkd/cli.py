@@ -125,7 +125,8 @@ def compare(
     mitigations: Annotated[
         str | None,
         typer.Option(
-            metavar="X,Y", help="Mitigations of plain KD, each a name or name:weight; all for every one."
+            metavar="X,Y",
+            help="Mitigations of the distiller kd (or -p distiller), each a name or name:weight; all for every one.",
         ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
@@ -147,6 +148,8 @@ def compare(
     pairs = [f"{name}={json.dumps(_words(text))}" for name, text in chosen.items() if text is not None]
     pairs += [f"seeds={seeds}"] * (seeds is not None) + ["every_pair=true"] * every_pair
     experiment = read_experiment([*(parameters or []), *pairs], params)
+    if experiment.mitigation != experiment.default("mitigation"):
+        raise ParameterError("mitigation does nothing in `fairkd compare`: name it in --mitigations")
     if experiment.run_name is None:
         experiment = experiment.replace(run_name=f"methods-{experiment.run}")
     from fairkd.comparison import check_methods_of, list_methods
@@ -202,15 +205,22 @@ def report(
     output_dir: Annotated[
         Path | None, typer.Option(help="Where runs are; default: the project's outputs.")
     ] = None,
-    predictions: Annotated[Path | None, typer.Option(metavar="FILE", help="A table of predictions.")] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A CSV or parquet with label, group and prediction, any tool's."),
+    ] = None,
 ) -> None:
     """Write report.html again from a run's executed notebooks, or a report on predictions made elsewhere."""
-    if predictions is not None and run_name is None:
+    if predictions and run_name is None:
         from fairkd.report.predictions_report import write_predictions_report
 
-        _print(f"report: {write_predictions_report(predictions)}")
+        if len(predictions) > 1:
+            raise ParameterError(
+                "--predictions takes one file; several models go into one table, with a column `model`"
+            )
+        _print(f"report: {write_predictions_report(predictions[0])}")
         return
-    if run_name is None or predictions is not None:
+    if run_name is None or predictions:
         raise ParameterError("report needs a run's name or --predictions FILE, one of them")
     from fairkd.report import write_report
 
@@ -237,6 +247,7 @@ def _run(experiment: Experiment, **options: Any) -> RunResult:
         for names, verb in ((result.skipped, "done before"), (result.executed, "would run")):
             for name in names:
                 _print(f"{name}: {verb}")
+        _print(f"folder: {result.folder}")
     elif not result.executed:
         _print("everything was done before")
     return result

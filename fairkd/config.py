@@ -100,21 +100,27 @@ class Experiment(Parameters, Shown):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
-        """``yes`` is true in YAML, and true is 1 in Python: never what was meant by a number."""
+        """``yes`` is true in YAML, and true is 1 in Python: never what was meant by a number; paths become text."""
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise PydanticCustomError("truth", "true and false are no value of this parameter")
-        return value
+        return str(value) if isinstance(value, Path) else value
 
     @classmethod
     def from_variables(cls, variables: Mapping[str, Any]) -> Experiment:
         """Build an experiment from a notebook's ``globals()``: fields by name, plus the dict ``options``.
 
         Raises:
-            ParameterError: ``options`` names something that is not a field, or a value is out of range.
+            ParameterError: ``options`` names something that is not a field, a value is out of range, or a number or
+                text has a name that is nearly a field's.
         """
         options = variables.get("options") or {}
         if not isinstance(options, Mapping):
             raise ParameterError(f"options={options!r} must be a dict of further parameters")
+        for name, value in variables.items():
+            if isinstance(value, str | int | float) and name not in cls.model_fields and name[0] != "_":
+                meant = suggest(name, cls.model_fields, cutoff=0.85)
+                if meant:
+                    raise ParameterError(f"{name}={_short(value)} is no parameter: {meant}".rstrip())
         values = {name: variables[name] for name in cls.model_fields if name in variables}
         return cls(**{**values, **options})
 
@@ -186,7 +192,8 @@ class Experiment(Parameters, Shown):
         """Return the shell command ``fairkd <verb>`` with what differs from the defaults and is read by it."""
         import shlex
 
-        unread = {name: self.default(name) for name in COMPARED if name not in _COMPARED_BY[verb]}
+        names = {*COMPARED, "mitigation"} if verb == "compare" else COMPARED
+        unread = {name: self.default(name) for name in names if name not in _COMPARED_BY[verb]}
         values = {name: value for name, value in self.changed().items() if name not in unread}
         if self.run != self.replace(run_name=None, **unread).run:
             values["run_name"] = self.run
@@ -215,10 +222,15 @@ def resolve_path(path: str | os.PathLike[str]) -> Path:
     return (project_root() / Path(path).expanduser()).resolve()
 
 
-def suggest(name: str, allowed: Iterable[str]) -> str:
-    """Return ``did you mean 'x'?`` or an empty string."""
-    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}? " if close else ""
+def suggest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return ``did you mean 'x'?`` or an empty string; capitals and the kind of dash do not count."""
+    known = {_folded(one): one for one in reversed([*allowed])}
+    close = difflib.get_close_matches(_folded(name), known, n=1, cutoff=cutoff)
+    return f"did you mean {known[close[0]]!r}? " if close else ""
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def _scope(field: FieldInfo) -> Scope:
@@ -236,7 +248,7 @@ def _explain(error: ValidationError) -> str:
 def _explain_one(name: str, details: list[Any]) -> str:
     if details[0]["type"] == "extra_forbidden":
         return (
-            f"unknown parameter {name!r}: {_suggest_parameter(name)}allowed: {', '.join(Experiment.names())}"
+            f"unknown parameter {name!r}: {suggest_parameter(name)}allowed: {', '.join(Experiment.names())}"
         )
     description = Experiment.model_fields[name].description
     # In a tuple, each wrong element is an error of its own.
@@ -245,7 +257,7 @@ def _explain_one(name: str, details: list[Any]) -> str:
     return f"{name}={given} is not allowed: {allowed} ({name}: {description})"
 
 
-def _suggest_parameter(name: str) -> str:
+def suggest_parameter(name: str) -> str:
     """Return what others call the parameter, else the close name."""
     meant = OTHER_NAMES.get(name.lower().replace("-", "_"))
     return f"did you mean {meant}? " if meant else suggest(name, Experiment.names())

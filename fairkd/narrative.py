@@ -194,6 +194,12 @@ _INFLATION = (
     "Whether plain distillation changed the teacher's bias is **not settled** by these data",
     "Plain distillation left the teacher's bias **unchanged**",
 )
+_TEACHING = (
+    "With the teacher the student's bias is **larger** than alone",
+    "With the teacher the student's bias is **smaller** than alone",
+    "Whether the student's bias is another with the teacher than alone is **not settled** by these data",
+    "With the teacher the student's bias is **the same** as alone",
+)
 _REDUCTION = (
     "The mitigation **raised** the distilled student's bias",
     "The mitigation **reduced** the distilled student's bias",
@@ -212,17 +218,23 @@ _NO_MITIGATION = (
 
 
 def conclude(
-    inflation: pd.DataFrame, reduction: pd.DataFrame, disparity: str = "recall_gap", *, mitigated: bool = True
+    inflation: pd.DataFrame,
+    teaching: pd.DataFrame,
+    reduction: pd.DataFrame,
+    disparity: str = "recall_gap",
+    *,
+    mitigated: bool = True,
 ) -> list[str]:
-    """Answer the report's questions: did distillation inflate the bias, did the mitigation reduce it, at what cost?
+    """Answer the report's questions: did the bias grow, was it the teacher, did the mitigation reduce it, at what cost?
 
     Args:
         inflation: the comparison of plain KD with the teacher.
+        teaching: the comparison of plain KD with the student alone.
         reduction: the comparison of the mitigated student with plain KD.
         disparity: the metric that stands for the bias.
         mitigated: whether there was a mitigation to ask about.
     """
-    questions = [(_INFLATION, inflation, disparity)]
+    questions = [(_INFLATION, inflation, disparity), (_TEACHING, teaching, disparity)]
     questions += [(_REDUCTION, reduction, disparity), (_ACCURACY, reduction, "accuracy")] * mitigated
     sentences = []
     for words, table, metric in questions:

@@ -189,12 +189,14 @@ def conclude_analysis(changes: pd.DataFrame, probes: pd.DataFrame, disagreements
     undefined = rows["value"].isna()
     open_ = ~settled & ~same & ~undefined
     sentences = [
-        f"**Supported**: {_differences(rows[settled])}." if settled.any() else "**Supported**: none of them."
+        f"**Supported** after Holm's adjustment: {_differences(rows[settled]) if settled.any() else 'none of them'}."
     ]
     if same.any():
         sentences.append(f"**The same in both models**: {_pairs(rows[same])}.")
     if open_.any():
-        sentences.append(f"**Not settled by these data**, in either direction: {_pairs(rows[open_])}.")
+        sentences.append(
+            f"**Not settled** after Holm's adjustment, in either direction: {_pairs(rows[open_])}."
+        )
     if undefined.any():
         sentences.append(f"**Undefined on these samples**: {_pairs(rows[undefined])}.")
     if len(probes):

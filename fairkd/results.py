@@ -31,6 +31,9 @@ COMPARISONS = (
 #: Columns that do not depend on how fast the machine is today.
 _COSTS = ("param_count", "macs", "weights_mb")
 
+#: Of these, what :func:`fairkd.narrative.conclude` speaks of, in its order.
+QUESTIONS = (("student_kd", "teacher"), ("student_kd", "student_scratch"), ("student_fair", "student_kd"))
+
 
 def bootstrap_options(experiment: Experiment) -> dict[str, Any]:
     """Return the arguments that every evaluation of one experiment shares."""
@@ -69,14 +72,14 @@ def save_models(
 
 
 def run_findings(predictions: Mapping[str, Predictions], experiment: Experiment) -> list[str]:
-    """Return the conclusions as plain sentences: what distillation changed, then what the mitigation changed.
+    """Return the conclusions as plain sentences: what distillation and the teacher changed, then the mitigation.
 
     The last one counts the samples without a group, if there are any.
     """
     options = bootstrap_options(experiment)
     tables = [
         compare({name: predictions[name] for name in (baseline, model)}, **options)
-        for model, baseline in COMPARISONS[:2]
+        for model, baseline in QUESTIONS
     ]
     sentences = conclude(*tables, mitigated=experiment.mitigation != "none")
     return [*(sentence.replace("**", "") for sentence in sentences), *missing_groups(tables[0])]

@@ -17,7 +17,11 @@ MODELS = ("teacher", "student", "students")
 
 def train(
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="MODEL...", help="teacher, student or students (all three).")
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL...",
+            help="teacher, student or students (all three; the default). Students need the teacher.",
+        ),
     ] = None,
     parameters: Annotated[
         list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; may be repeated.")

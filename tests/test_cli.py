@@ -194,8 +194,15 @@ def test_text_of_an_error_is_not_taken_for_markup(capsys: pytest.CaptureFixture[
 def test_dry_run_says_what_there_is_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     notebooks, outputs = write_notebooks(tmp_path / "notebooks"), tmp_path / "outputs"
     assert run_main("run", "--notebooks", str(notebooks), "-p", "output_dir", str(outputs), "--dry-run") == 0
-    assert capsys.readouterr().out.splitlines() == [f"{step.name}: would run" for step in pipeline.STEPS]
+    *steps, folder = capsys.readouterr().out.splitlines()
+    assert steps == [f"{step.name}: would run" for step in pipeline.STEPS]
+    assert folder == f"folder: {outputs / 'default'}"
     assert not outputs.exists()
+
+
+def test_report_takes_one_table_of_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main("report", "--predictions", "a.csv", "--predictions", "b.csv") == 2
+    assert "several models go into one table, with a column `model`" in capsys.readouterr().err
 
 
 def test_report_takes_a_name_or_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

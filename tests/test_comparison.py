@@ -197,7 +197,7 @@ def test_the_table_to_read(summary):
         (["--mitigations", ""], 0),
         (["--mitigations", "reweighting"], 0),
         (["--mitigations", "laftr"], 2),
-        (["-p", "mitigation", "none"], 2),
+        ([], 2),
     ],
 )
 def test_a_comparison_checks_the_methods_that_it_compares(words, code, tmp_path, capsys):
@@ -237,6 +237,8 @@ def test_the_command_line_lists_the_methods_and_trains_nothing(tmp_path, capsys,
         *("kd: 3 seeds", "dkd: 3 seeds", "kd+rkd: 3 seeds", "kd + laftr:3: 3 seeds")
     ]
     assert main(["compare", "--distillers", "dkdd"]) == 2
+    assert main(["compare", "-p", "mitigation", "laftr"]) == 2
+    assert "mitigation does nothing in `fairkd compare`: name it in --mitigations" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.safetensors"))
 
 

@@ -122,6 +122,31 @@ def test_from_variables_refuses_an_option_that_is_no_parameter_and_options_that_
         Experiment.from_variables({"options": [1]})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [("temperture", 2, "temperature"), ("adversary_weigth", 0.5, "adversary_weight"), ("Seed", "1", "seed")],
+)
+def test_from_variables_refuses_a_misspelt_name(name, value, meant):
+    with pytest.raises(
+        ParameterError, match=f"^{name}={value!r} is no parameter: did you mean '{meant}'\\?$"
+    ):
+        Experiment.from_variables({"temperature": 3.0, name: value})
+    # What a notebook holds besides: tables, models, and names that only remind of a parameter.
+    Experiment.from_variables(
+        {name: object(), f"_{name}": value, "students": {}, "weight": 1.0, "mitigated": True}
+    )
+
+
+def test_paths_become_text(tmp_path):
+    experiment = Experiment(data_root=tmp_path, output_dir=tmp_path / "outputs")
+    assert (experiment.data_root, experiment.output_dir) == (str(tmp_path), str(tmp_path / "outputs"))
+
+
+@pytest.mark.parametrize(("name", "meant"), [("image_folder", "image-folder"), ("UTKFace", "utkface")])
+def test_capitals_and_dashes_do_not_count_in_suggestions(name, meant):
+    assert suggest(name, ["imagefolder", "image-folder", "utkface"]) == f"did you mean {meant!r}? "
+
+
 def test_values_as_papermill_passes_them_are_converted():
     variables = {"adversary_sees_label": "false", "temperature": "2", "seed": "3", "skew": None}
     experiment = Experiment.from_variables(variables)

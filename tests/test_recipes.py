@@ -333,7 +333,7 @@ def test_a_dry_run_says_which_models_there_are_without_an_image(tiny_experiment,
 
     def models() -> list[str]:
         assert main(["run", "--dry-run", *words]) == 0
-        return capsys.readouterr().out.splitlines()[len(STEPS) :]
+        return capsys.readouterr().out.splitlines()[len(STEPS) + 1 :]
 
     assert models() == []
     teacher = train_teacher(tiny_experiment, splits)

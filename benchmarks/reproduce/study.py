@@ -272,7 +272,10 @@ def main(
         settings: those that are trained by default; none: all.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / data)
+    where = ROOT.parent / "shared" / "data" / data
+    parser.add_argument(
+        "--data", type=Path, default=where, help=f"the data set's zip or folder; default: {where}"
+    )
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--settings", nargs="+", default=(), help="only these settings")
@@ -285,6 +288,8 @@ def main(
         if unknown := set(given) - set(known):
             parser.error(f"not known: {', '.join(sorted(unknown))}; there are: {'; '.join(known)}")
     if not arguments.page:
+        if not arguments.data.exists():
+            parser.error(f"there is no {arguments.data}: --data names the data set's zip or folder")
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             chosen.train(seed, arguments.settings or settings or list(chosen.settings), arguments.models)
     text = page(chosen)

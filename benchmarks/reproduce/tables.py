@@ -233,7 +233,7 @@ def training(table: pd.DataFrame, name: str) -> str:
         else ""
     )
     said = (
-        f"Made by `python benchmarks/reproduce/{name}.py`; the numbers are in {name}.json. "
+        f"Made by `python benchmarks/reproduce/{name}.py --data FILE`; the numbers are in {name}.json. "
         f"{trained['value'].sum() / 3600:.1f} hours of training by the clock, beside other work, in the number format "
         f"that is faster on the machine: {'; '.join(lines) or 'no model yet'}.{formats}"
     )
@@ -243,9 +243,10 @@ def training(table: pd.DataFrame, name: str) -> str:
 def protocol(experiment: fairkd.Experiment) -> str:
     """Say in a sentence how the models of a setting are trained; KD's temperature and weights where it has them."""
     augmentation = "" if experiment.augmentation == "auto" else f", {experiment.augmentation}"
+    stem = "" if experiment.stem == "auto" else f", stem={experiment.stem}"
     return (
         f"{experiment.optimizer}, learning rate {experiment.learning_rate:g} (cosine), weight decay "
-        f"{experiment.weight_decay:g}, batches of {experiment.batch_size}{augmentation}; KD: "
+        f"{experiment.weight_decay:g}, batches of {experiment.batch_size}{augmentation}{stem}; KD: "
         f"{experiment.distill_weight:g} of the softened labels at T = {experiment.temperature:g} and "
         f"{experiment.task_weight:g} of the cross-entropy."
     )

@@ -140,6 +140,7 @@ def page(study: Study) -> str:
 
 def _deviations(study: Study, one: str) -> str:
     chosen = study.parameters(one, MODELS[0], 0)
+    critic = next(model for model in MODELS if "critic" in model.name)
     longer = (
         "; more epochs than in the other settings, since few images are left"
         if "teacher_epochs" in SETTINGS[one]
@@ -148,7 +149,7 @@ def _deviations(study: Study, one: str) -> str:
     return wrapped(
         f"{chosen.teacher} ({chosen.teacher_epochs} epochs) teaches {chosen.student} ({chosen.student_epochs} "
         f"epochs), both from random weights; {protocol(chosen)} A tenth of the images is the validation split, a fifth "
-        f"the test split{longer}."
+        f"the test split{longer}. The critic's weight is {critic.changes['adversary_weight']:g}."
     )
 
 

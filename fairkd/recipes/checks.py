@@ -34,6 +34,7 @@ def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
     for name in experiment.co_teachers:
         check_model_name(name, "co_teachers")
     check_methods(experiment)
+    check_co_teachers(experiment)
     resolve_device(experiment.device)
     if plan is None:
         options = experiment.values("data")
@@ -62,7 +63,6 @@ def check_methods(experiment: Experiment) -> None:
         ensemble_weights=experiment.ensemble_weights,
         co_teachers=experiment.co_teachers,
     )
-    _check_co_teachers(experiment)
     mitigation_entry(experiment.teacher_mitigation, "teacher_mitigation")
     own_heads = mitigation_entry(experiment.mitigation).adds_heads
     if own_heads and "co_advise" in [entry.name for _, entry in distiller_entries(experiment.distiller)]:
@@ -82,8 +82,12 @@ def check_part_groups(experiment: Experiment, part: Part, num_groups: int) -> No
     check_groups(mitigation_name(experiment, part), num_groups, parameter)
 
 
-def _check_co_teachers(experiment: Experiment) -> None:
-    """Refuse two teachers that would be one: from one seed, the same network becomes the same model."""
+def check_co_teachers(experiment: Experiment) -> None:
+    """Raise where two of a student's teachers would be one: from one seed, the same network becomes the same model.
+
+    Raises:
+        ParameterError: names the network.
+    """
     if not any(entry.several_teachers for _, entry in distiller_entries(experiment.distiller)):
         return
     alike = [] if experiment.teacher_pretrained or experiment.teacher_weights else [experiment.teacher]

@@ -16,7 +16,7 @@ from fairkd.heads import fold_heads
 from fairkd.mitigation import Mitigation
 from fairkd.models import Network
 from fairkd.recipes import setup
-from fairkd.recipes.checks import check_methods, check_part_groups
+from fairkd.recipes.checks import check_co_teachers, check_methods, check_part_groups
 from fairkd.recipes.kept import Role, TrainedModel, keep, load_kept
 from fairkd.reproducibility import seed_everything, version_of
 from fairkd.store import ArtifactFolder, naming
@@ -107,6 +107,8 @@ class Recipe:
     def train(self, role: Role, teacher: TrainedModel | None = None) -> TrainedModel:
         """Train the model, or load it when it has been trained before."""
         check_methods(self.experiment)
+        if role != "teacher":
+            check_co_teachers(self.experiment)
         taught_by = teacher.folder if teacher else None
         folder = self.folder(role, taught_by)
         part: setup.Part = "teacher" if role == "teacher" else "student"

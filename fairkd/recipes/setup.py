@@ -29,6 +29,7 @@ from fairkd.mitigation import (
     mitigation_entry,
 )
 from fairkd.models import Network, Outputs, create_model
+from fairkd.own_networks import own_network
 from fairkd.store import file_digest
 from fairkd.training import Precision, TrainingSettings, current_devices, fastest_precision
 
@@ -181,6 +182,8 @@ def model_values(experiment: Experiment, part: Part, *, distilled: bool, mitigat
         values.pop(name, None)
     if weights := weights_file(experiment, part):
         values[f"{part}_weights"] = file_digest(weights)
+    if code := own_network(getattr(experiment, part)):
+        values["network"] = code
     values |= distillation_values(experiment) if distilled else {}
     return values | (mitigation_values(experiment, part) if mitigated else {})
 

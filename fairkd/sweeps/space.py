@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairkd.arguments import parse_value
-from fairkd.config import Experiment, suggest
+from fairkd.config import Experiment, suggest_parameter
 from fairkd.errors import ParameterError
 
 #: What is not a property of one model: the sweep itself sets these.
@@ -135,9 +135,8 @@ def show_setting(values: Mapping[str, Any]) -> str:
 
 def _read(name: str, given: str | Sequence[Any]) -> Dimension:
     if name not in Experiment.model_fields:
-        raise ParameterError(
-            f"--param {name}: unknown parameter; {suggest(name, Experiment.names())}".rstrip()
-        )
+        meant = suggest_parameter(name) or "`fairkd parameters` lists them"
+        raise ParameterError(f"--param {name}: unknown parameter; {meant}".rstrip())
     if name in _NOT_SWEPT:
         raise ParameterError(f"--param {name} cannot be swept; {_NOT_SWEPT[name]}")
     if not isinstance(given, str):

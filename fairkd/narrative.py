@@ -195,10 +195,10 @@ _INFLATION = (
     "Plain distillation left the teacher's bias **unchanged**",
 )
 _TEACHING = (
-    "With the teacher the student's bias is **larger** than alone",
-    "With the teacher the student's bias is **smaller** than alone",
-    "Whether the student's bias is another with the teacher than alone is **not settled** by these data",
-    "With the teacher the student's bias is **the same** as alone",
+    "With the teacher the student's bias is **larger** than without",
+    "With the teacher the student's bias is **smaller** than without",
+    "Whether the teacher changed the student's bias is **not settled** by these data",
+    "With the teacher the student's bias is **the same** as without",
 )
 _REDUCTION = (
     "The mitigation **raised** the distilled student's bias",

@@ -79,7 +79,7 @@ def test_the_conclusion_separates_supported_from_the_same(
     supported, same, limits = narrative_analysis.conclude_analysis(
         changes, nothing("no groups"), student_disagreement(models)
     )
-    assert supported.startswith("**Supported**: ")
+    assert supported.startswith("**Supported** after Holm's adjustment: ")
     assert "accuracy smaller in student_kd than in teacher (−0.500, adjusted p" in supported
     assert same.startswith("**The same in both models**") and "student_fair against teacher" in same
     assert limits.startswith("**Limits**: 80 test samples, one training seed")

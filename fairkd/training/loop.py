@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -195,6 +196,8 @@ class Trainer:
                     raise
                 self._zero_grad()
                 if before is None:
+                    # The error's frames hold what the failed attempt computed; the estimate needs the room.
+                    traceback.clear_frames(error.__traceback__)
                     several = self.devices.several
                     shortage = describe_shortage(self.network, batch.images, self.part, several=several)
                     raise TrainingError(f"{self.description}: {shortage}") from error

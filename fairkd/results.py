@@ -28,11 +28,10 @@ COMPARISONS = (
     ("student_scratch", "teacher"),
     ("student_kd", "student_scratch"),
 )
-#: Columns that do not depend on how fast the machine is today.
-_COSTS = ("param_count", "macs", "weights_mb")
-
 #: Of these, what :func:`fairkd.narrative.conclude` speaks of, in its order.
 QUESTIONS = (("student_kd", "teacher"), ("student_kd", "student_scratch"), ("student_fair", "student_kd"))
+#: Columns that do not depend on how fast the machine is today.
+_COSTS = ("param_count", "macs", "weights_mb")
 
 
 def bootstrap_options(experiment: Experiment) -> dict[str, Any]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
-import pandas as pd
-
 from fairkd.config import Experiment, suggest
 from fairkd.data.splits import Splits
 from fairkd.errors import ArtifactError, DataError, ParameterError
 from fairkd.heads import fold_heads
-from fairkd.models import Network, load_state
-from fairkd.predictions import Predictions
+from fairkd.models import Network
 from fairkd.recipes import ROLES, Role, TrainedModel, setup
+from fairkd.recipes.kept import read_kept
 from fairkd.run_state import read_status
 from fairkd.store import ARTIFACTS, ArtifactFolder, read_json
 
@@ -72,18 +70,11 @@ def load_trained(experiment: Experiment, name: str, splits: Splits) -> TrainedMo
         )
     network = _network(experiment, role, splits)
     try:
-        network.load_state_dict(load_state(folder.path / "model.safetensors"))
+        return read_kept(folder.path, network)
     except RuntimeError as error:
         raise ArtifactError(
             f"{folder.path} does not hold the {name} of {experiment.run}; repeat the run"
         ) from error
-    return TrainedModel(
-        model=network.eval(),
-        history=pd.read_csv(folder.path / "history.csv"),
-        predictions=Predictions.from_parquet(folder.path / "test.parquet"),
-        validation=Predictions.from_parquet(folder.path / "validation.parquet"),
-        folder=folder.path,
-    )
 
 
 def _artifact(experiment: Experiment, role: Role) -> ArtifactFolder:

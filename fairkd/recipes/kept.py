@@ -78,11 +78,16 @@ def load_kept(folder: ArtifactFolder, network: Network) -> TrainedModel:
         ArtifactError: a file is missing or its bytes have changed.
     """
     folder.check()
-    network.load_state_dict(load_state(folder.path / "model.safetensors"))
+    return read_kept(folder.path, network)
+
+
+def read_kept(folder: Path, network: Network) -> TrainedModel:
+    """As :func:`load_kept`, of a folder whose files have been checked."""
+    network.load_state_dict(load_state(folder / "model.safetensors"))
     return TrainedModel(
         model=network.eval(),
-        history=pd.read_csv(folder.path / "history.csv"),
-        predictions=Predictions.from_parquet(folder.path / "test.parquet"),
-        validation=Predictions.from_parquet(folder.path / "validation.parquet"),
-        folder=folder.path,
+        history=pd.read_csv(folder / "history.csv"),
+        predictions=Predictions.from_parquet(folder / "test.parquet"),
+        validation=Predictions.from_parquet(folder / "validation.parquet"),
+        folder=folder,
     )

@@ -69,6 +69,11 @@ class Experiment(Parameters, Shown):
                 f"run_name={self.run_name!r} cannot name a folder: use up to 120 letters, digits, '.', '_', '-'"
             )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ParameterError(
+            f"an experiment does not change; experiment.replace({name}=...) gives a changed copy"
+        )
+
     @field_validator(
         "adversary_weights", "co_teachers", "distillers", "mitigations", "temperatures", mode="before"
     )

@@ -33,6 +33,16 @@ class FairkdWarning(UserWarning):
     """Something the reader of a result must know, for example an empty class x group cell."""
 
 
+def check_type(value: object, kind: type, what: str, instead: str) -> None:
+    """Raise unless ``value`` is of the kind.
+
+    Raises:
+        ParameterError: says what ``what`` is, and what to pass ``instead``.
+    """
+    if not isinstance(value, kind):
+        raise ParameterError(f"{what} must not be of type {type(value).__name__}; {instead}")
+
+
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
     """Write each of fairkd's warnings once, in one line, without the place in the code, which is not the user's."""

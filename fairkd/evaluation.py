@@ -204,8 +204,10 @@ def findings(
         the samples without a group, if any. Names come from the data and are not escaped.
 
     Raises:
-        ParameterError: a metric that the table does not hold.
+        ParameterError: a metric that the table does not hold, or no comparison.
     """
+    if not isinstance(comparison, pd.DataFrame) or "baseline" not in comparison:
+        raise ParameterError("this is no comparison of models; pass what fairkd.compare returns")
     overall = _overall(comparison)
     sentences = []
     for metric in metrics:

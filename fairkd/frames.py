@@ -25,6 +25,7 @@ import pandas as pd
 
 from fairkd.errors import DataError
 from fairkd.predictions import COLUMNS, Predictions
+from fairkd.shown import first_of
 
 PREFIX = "prob_"
 #: How far the probabilities of a sample may be from a sum of 1: what single precision and rounding leave.
@@ -129,6 +130,13 @@ def _check_values(frame: pd.DataFrame, name: str) -> None:
                 f"the predictions of {name!r} hold fractions in {column}, such as "
                 f"{frame[column][frame[column] % 1 != 0].iloc[0]:g}; needed: a class; probabilities belong in "
                 f"{PREFIX}<class>"
+            )
+    if "prediction" in frame:
+        labels, predicted = (_shared([frame[column]]) for column in ("label", "prediction"))
+        if not {*labels} & {*predicted}:
+            raise DataError(
+                f"the predictions of {name!r} never name a class of its labels: label has {first_of(labels)}, "
+                f"prediction has {first_of(predicted)}; give the classes the same names in both"
             )
     if frame["group"].isna().all() or _known_groups(frame["group"]).isna().all():
         raise DataError(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fairkd.data.splits import Splits
-from fairkd.errors import ParameterError
+from fairkd.errors import ParameterError, check_type
 from fairkd.models import Network
 from fairkd.predictions import Predictions
 from fairkd.progress import track
@@ -81,8 +81,16 @@ def predict(
         device: the network is moved there; ``None``: it stays where it is.
 
     Raises:
-        ParameterError: another split.
+        ParameterError: another split, or no network of fairkd's.
     """
+    check_type(
+        network,
+        Network,
+        "the network",
+        "pass fairkd.create_model(...) or a trained model's .model; the predictions of any other network can be "
+        "given to fairkd.evaluate as a table",
+    )
+    check_type(splits, Splits, "splits", "pass what fairkd.load_splits or fairkd.load_dataset returns")
     parts = dict(splits.items())
     if split not in parts:
         raise ParameterError(f"split={split!r} is unknown: allowed: {', '.join(parts)}")

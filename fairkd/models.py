@@ -109,6 +109,7 @@ def create_model(
     image_size: int = 32,
     pretrained: bool = False,
     weights: str | Path | None = None,
+    whole: bool = False,
     stem: Stem = "auto",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -124,6 +125,7 @@ def create_model(
         image_size: height and width of the images in pixels; decides how the stem is adapted.
         pretrained: start from timm's pretrained weights (needs the network once).
         weights: start from a local ``.safetensors`` or ``.pth`` file; a classifier of another size is left out.
+        whole: the weights must have the classifier too.
         stem: how many early strides are removed: ``auto`` until the final map is at least 2 x 2, ``small`` 4 x 4,
             ``original`` none.
         mean, std: the images' channel statistics on the scale 0 to 1; default: those of the pretrained weights.
@@ -157,7 +159,7 @@ def create_model(
         mean, std = cfg.get("mean", (0.5, 0.5, 0.5)), cfg.get("std", (0.25, 0.25, 0.25))
     network = Network(backbone, mean, std)
     if weights is not None:
-        _load_weights(network, resolve_path(weights))
+        _load_weights(network, resolve_path(weights), whole=whole)
     _adapt_stem(network, image_size, MINIMUM_MAP[stem])
     _check_outputs(network, name, image_size)
     return network.to(memory_format=torch.channels_last)
@@ -193,8 +195,14 @@ def _patch_embedding(backbone: nn.Module) -> PatchEmbed | None:
     return next((module for module in backbone.modules() if isinstance(module, PatchEmbed)), None)
 
 
+#: Under which names checkpoints commonly keep the network.
+_CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model")
+
+
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from ``.safetensors`` or, without unpickling code, from a ``.pth`` file.
+    """Read a state dict from ``.safetensors`` or, without unpickling code, from a ``.pth`` file or checkpoint.
+
+    The prefixes of ``torch.compile`` and of data-parallel training are taken off.
 
     Raises:
         ArtifactError: the file is missing, damaged, or holds anything but tensors.
@@ -209,20 +217,25 @@ def load_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(f"cannot read weights from {path}: {reason}") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if isinstance(state, dict):
+        # A checkpoint: the state dict stands beside the optimiser's and the epoch.
+        state = next((state[key] for key in _CHECKPOINT_KEYS if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ArtifactError(f"{path} does not hold a state dict (a mapping from names to tensors)")
-    return state
+    return {key.removeprefix("_orig_mod.").removeprefix("module."): state[key] for key in state}
 
 
-def _load_weights(network: Network, path: Path) -> None:
-    """Load a state dict of a :class:`Network` or of its bare backbone; leave out a classifier of another size."""
+def _load_weights(network: Network, path: Path, *, whole: bool) -> None:
+    """Load a state dict of a :class:`Network` or of its bare backbone.
+
+    A classifier of another size is left out, or, with ``whole``, refused.
+    """
     state = load_state(path)
     target: nn.Module = network if any(key.startswith("backbone.") for key in state) else network.backbone
     own = target.state_dict()
     head = {tensor.data_ptr() for tensor in network.backbone.get_classifier().state_dict().values()}  # type: ignore[operator]
     unfit = [key for key, tensor in own.items() if key not in state or state[key].shape != tensor.shape]
-    missing = [key for key in unfit if own[key].data_ptr() not in head]
+    missing = [key for key in unfit if whole or own[key].data_ptr() not in head]
     if missing:
         raise ParameterError(
             f"{path} does not fit the network: {len(missing)} of {len(own)} tensors are missing or have another "

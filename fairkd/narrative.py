@@ -119,6 +119,11 @@ def describe_history(history: pd.DataFrame, name: str) -> str:
     """Say which epoch was kept and what it scored on validation data."""
     row = history[history["selected"]].iloc[0]
     gaps = history["validation_recall_gap"]
+    if not row["epoch"]:
+        return (
+            f"{name}: taken as it is, without training, with a validation accuracy of {row['validation_accuracy']:.3f} "
+            f"and a mean recall gap of {row['validation_recall_gap']:.3f}."
+        )
     return (
         f"{name}: epoch {row['epoch']:.0f} of {len(history)} was kept, with a validation accuracy of "
         f"{row['validation_accuracy']:.3f} and a mean recall gap of {row['validation_recall_gap']:.3f} "

@@ -117,7 +117,9 @@ class Parameters(BaseModel):
     )
 
     teacher: str = _field("teacher", "resnet10t", "teacher network, any timm name")
-    teacher_epochs: int = _field("teacher", 12, "epochs, [1, 100000]", ge=1, le=100_000)
+    teacher_epochs: int = _field(
+        "teacher", 12, "epochs, [0, 100000]; 0: the network of teacher_weights as it is", ge=0, le=100_000
+    )
     teacher_pretrained: bool = _field("teacher", False, "start from timm's pretrained weights (downloads)")
     teacher_weights: str | None = _field("teacher", None, "start from a local .safetensors or .pth file")
     teacher_mitigation: str = _field(

@@ -161,7 +161,7 @@ class Predictions(Shown):
             raise DataError("these predictions hold no probabilities, which is what this needs")
         return np.asarray(self.frame[self._probability_names])
 
-    def to_parquet(self, path: Path) -> None:
+    def to_parquet(self, path: Path | str) -> None:
         """Write the frame, types included, whole or not at all.
 
         Raises:
@@ -169,17 +169,17 @@ class Predictions(Shown):
         """
         # As bytes, and read from an open file: of a path, pyarrow takes it that its name is UTF-8.
         content = self.frame.to_parquet(index=False)
-        write_atomic(path, lambda temporary: temporary.write_bytes(content))
+        write_atomic(Path(path), lambda temporary: temporary.write_bytes(content))
 
     @classmethod
-    def from_parquet(cls, path: Path) -> Predictions:
+    def from_parquet(cls, path: Path | str) -> Predictions:
         """Read what :meth:`to_parquet` wrote.
 
         Raises:
             ArtifactError: the file is missing or is not parquet.
             DataError: the table in it is not one of predictions.
         """
-        return cls(read_predictions(path))
+        return cls(read_predictions(Path(path)))
 
     @property
     def _probability_names(self) -> list[str]:

@@ -41,7 +41,7 @@ _DEFAULTS = {
 }
 
 
-def list_runs(output_dir: Path) -> pd.DataFrame:
+def list_runs(output_dir: Path | str) -> pd.DataFrame:
     """Return a row a model of every run folder that has a ``metrics.json``; folders that cannot be read are left out.
 
     A run whose files are unchanged since an earlier call is taken from :data:`INDEX`.
@@ -52,6 +52,7 @@ def list_runs(output_dir: Path) -> pd.DataFrame:
         ``<metric>_high``, ``validation_<metric>`` where the run has it, ``param_count``, ``macs``, ``weights_mb``
         and ``latency_ms``. Empty where there is no run.
     """
+    output_dir = Path(output_dir)
     stamps = _stamps(output_dir)
     known = _read_index(output_dir)
     unchanged = [stamps.get(run) == stamp for run, stamp in zip(known["run"], known[_STAMP], strict=True)]

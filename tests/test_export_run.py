@@ -297,7 +297,7 @@ def test_a_model_that_is_missing_or_damaged_is_named_with_the_way_out(run, tmp_p
     experiment, splits, models = run
     shutil.copytree(experiment.output_path, tmp_path / "o")
     folder = tmp_path / "o" / "run"
-    moved = load_run(folder)
+    moved = load_run(str(folder))
     with pytest.raises(
         ParameterError, match=r"model='student' is unknown: .*allowed: teacher, student_scratch"
     ):

@@ -201,6 +201,10 @@ def faulty(**cells: Any) -> pd.DataFrame:
             with_probabilities().drop(columns="prob_bee"),
             "lack the columns prob_bee: every class that occurs needs one",
         ),
+        (
+            frame(prediction=codes()["prediction"]),
+            r"never name a class of its labels: label has 3: ant, .*, prediction has 3: 0, 1, 2; give",
+        ),
         (frame(prediction=0.73), r"hold fractions in prediction, such as 0.73; needed: a class"),
         (
             frame(split=["a", "b"] * 45),

@@ -117,6 +117,26 @@ def test_local_weights_load_and_a_classifier_of_another_size_is_left_out(tmp_pat
         assert loaded.backbone.fc.weight.shape == (3, 64)
 
 
+@pytest.mark.parametrize("name", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
+def test_a_checkpoint_s_weights_are_found_in_it(tmp_path: Path, name: str, prefix: str):
+    source = create_model("resnet8_cifar", 3, seed=1)
+    state = {f"{prefix}{key}": value for key, value in source.backbone.state_dict().items()}
+    checkpoint = {"epoch": 7, name: state, "optimizer": {"param_groups": [{"lr": 0.1}]}}
+    torch.save(checkpoint, tmp_path / "checkpoint.pth")
+    loaded = create_model("resnet8_cifar", 3, weights=tmp_path / "checkpoint.pth", whole=True, seed=2)
+    for key, value in source.backbone.state_dict().items():
+        assert torch.equal(loaded.backbone.state_dict()[key], value)
+
+
+def test_weights_that_must_be_whole_are_refused_without_their_classifier(tmp_path: Path):
+    save_file(contiguous(create_model("resnet8_cifar", 5)), tmp_path / "other.safetensors")
+    with pytest.raises(
+        ParameterError, match=r"does not fit the network: 2 of \d+ tensors .* 'backbone\.fc\."
+    ):
+        create_model("resnet8_cifar", 3, weights=tmp_path / "other.safetensors", whole=True)
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path):
     save_file(contiguous(create_model("resnet20_cifar", 2)), tmp_path / "other.safetensors")
     with pytest.raises(ParameterError, match=r"does not fit the network: .* for example"):

@@ -49,7 +49,7 @@ def test_unit_and_index_default_to_the_row() -> None:
 def test_parquet_keeps_order_and_empty_categories(tmp_path: Path) -> None:
     one = make()
     one.to_parquet(tmp_path / "new folder" / "p.parquet")
-    other = Predictions.from_parquet(tmp_path / "new folder" / "p.parquet")
+    other = Predictions.from_parquet(str(tmp_path / "new folder" / "p.parquet"))
     pd.testing.assert_frame_equal(other.frame, one.frame)
     assert other.class_names == one.class_names
     assert other.group_names == one.group_names

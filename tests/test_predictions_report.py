@@ -77,6 +77,24 @@ def test_a_file_tells_its_models_apart(tmp_path: Path, suffix: str) -> None:
     assert "a − z" in output.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"sep": ";"},
+        {"sep": ";", "decimal": ","},
+        {"sep": "\t", "decimal": ","},
+        {"encoding": "utf-16"},
+        {"encoding": "utf-8-sig"},
+    ],
+    ids=str,
+)
+def test_a_csv_of_a_spreadsheet_is_read_as_any_other(tmp_path: Path, form: dict[str, str]) -> None:
+    table().assign(group=np.resize(["NA", "ä"], 120)).to_csv(tmp_path / "plain.csv", index=False)
+    plain = read_models(tmp_path / "plain.csv")["model"]
+    plain.to_csv(tmp_path / "form.csv", index=False, **form)
+    pd.testing.assert_frame_equal(read_models(tmp_path / "form.csv")["model"], plain)
+
+
 def test_na_is_the_name_of_a_group_and_an_empty_cell_is_none(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     groups = np.resize(["NA", "None", "", " Nan", "n/a"], 120)

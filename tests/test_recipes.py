@@ -849,6 +849,26 @@ def _ungrouped(splits):
             ParameterError,
             r"teacher_weights='no.pth' is not a file: .*/no\.pth",
         ),
+        (
+            {"teacher_epochs": 0},
+            ParameterError,
+            r"teacher_epochs=0 trains nothing: name the trained network's file in teacher_weights",
+        ),
+        (
+            {"teacher_epochs": 0, "teacher_weights": __file__, "teacher_mitigation": "resampling"},
+            ParameterError,
+            r"teacher_mitigation='resampling' has no effect",
+        ),
+        (
+            {
+                "teacher_epochs": 0,
+                "teacher_weights": __file__,
+                "distiller": "co_advise",
+                "co_teachers": ["test_vit"],
+            },
+            ParameterError,
+            r"co_teachers are trained for teacher_epochs",
+        ),
         ({"student_weights": "no.pth"}, ParameterError, r"student_weights='no.pth' is not a file"),
         ({"dataset": "digits"}, ParameterError, r"unknown data set 'digits': .*allowed: colored-digits"),
         ({"dataset": "image-folder", "data_root": "/no/such"}, DataError, r"/no/such"),

@@ -28,7 +28,7 @@ def written(folder: Path, **changes) -> Experiment:
 def test_a_row_a_model_of_each_run_with_scores_costs_and_what_was_changed(tmp_path):
     written(tmp_path)
     written(tmp_path, adversary_weight=3.0, seed=2, scores={"student_fair": (0.9, 0.05)})
-    runs = list_runs(tmp_path)
+    runs = list_runs(str(tmp_path))
     assert runs["run"].unique().tolist() == sorted(path.name for path in tmp_path.iterdir())
     row = runs[(runs["seed"] == 2) & (runs["model"] == "student_fair")].iloc[0]
     assert (row["accuracy"], row["recall_gap"], row["accuracy_low"]) == (0.9, 0.05, pytest.approx(0.88))

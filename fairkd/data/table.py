@@ -106,9 +106,9 @@ def parse_table(data: bytes, name: str) -> Table:
     Raises:
         DataError: the bytes are not such a table; names the row.
     """
-    text = _decode(data, name)
+    text = decode(data, name)
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=_separator(text), skipinitialspace=True, strict=True
+        io.StringIO(text, newline=""), delimiter=separator(text), skipinitialspace=True, strict=True
     )
     try:
         lines = [[cell.strip() for cell in line] for line in reader]
@@ -165,7 +165,12 @@ def _read(name: str, read: Callable[[], bytes]) -> bytes:
         raise DataError(f"the CSV {name} cannot be read: {error}") from error
 
 
-def _decode(data: bytes, name: str) -> str:
+def decode(data: bytes, name: str) -> str:
+    """Return the text of a CSV in UTF-8 or UTF-16; ``name`` is for messages.
+
+    Raises:
+        DataError: it is in neither.
+    """
     try:
         return data.decode(_encoding(data))
     except UnicodeDecodeError as error:
@@ -184,7 +189,8 @@ def _encoding(data: bytes) -> str:
     return "utf-16-be" if data[:1] == b"\0" else "utf-8-sig"
 
 
-def _separator(text: str) -> str:
+def separator(text: str) -> str:
+    """Return what separates the columns of a CSV's first line: a comma, semicolon or tab."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     return max(",;\t", key=header.count)
 

@@ -102,7 +102,7 @@ class Export(Shown):
 def export_model(
     trained: TrainedModel,
     splits: Splits,
-    folder: Path,
+    folder: Path | str,
     *,
     format_name: str = "onnx",
     name: str = "model",
@@ -124,11 +124,11 @@ def export_model(
         ArtifactError: a file cannot be written.
 
     Example:
-        >>> export_model(student, splits, Path("out"), format_name="onnx-int8").audit.changes
+        >>> export_model(student, splits, "out", format_name="onnx-int8").audit.changes
     """
     chosen = check_format(format_name)
     with ProgressBar(f"{name} as {format_name}: file, audit, logits, cost", 4) as bar:
-        path = _write(chosen, trained.model, splits, folder / f"{name}{chosen.suffix}", name)
+        path = _write(chosen, trained.model, splits, Path(folder) / f"{name}{chosen.suffix}", name)
         bar.update()
         audit = audit_export(trained.predictions, predict_exported(path, splits), **options)
         bar.update()
@@ -145,7 +145,11 @@ def export_model(
 
 
 def export_run(
-    run_folder: Path, *, model: str = "student_fair", format_name: str = "onnx", output: Path | None = None
+    run_folder: Path | str,
+    *,
+    model: str = "student_fair",
+    format_name: str = "onnx",
+    output: Path | str | None = None,
 ) -> Export:
     """Export one of a finished run's models: what ``fairkd export`` does.
 
@@ -166,7 +170,7 @@ def export_run(
     check_role(model)
     splits = load_splits(experiment)
     trained = load_trained(experiment, model, splits)
-    folder = output or run_folder / "export"
+    folder = output or Path(run_folder) / "export"
     options = bootstrap_options(experiment)
     return export_model(trained, splits, folder, format_name=format_name, name=model, **options)
 

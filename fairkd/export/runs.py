@@ -18,13 +18,14 @@ from fairkd.store import ARTIFACTS, ArtifactFolder, read_json
 _POINTERS = ("teacher.json", "students.json")
 
 
-def load_run(folder: Path) -> Experiment:
+def load_run(folder: Path | str) -> Experiment:
     """Return the experiment of a run folder, wherever the folder has been moved to with its artefacts.
 
     Raises:
         ArtifactError: there is no such run, or its description is damaged.
         ParameterError: its parameters are not those of this version.
     """
+    folder = Path(folder)
     if not (folder / "experiment.json").is_file():
         raise ArtifactError(f"{folder} is no run: it has no experiment.json; `fairkd run` makes one")
     description = read_json(folder / "experiment.json")

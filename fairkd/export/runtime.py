@@ -40,7 +40,7 @@ class ExportedModel:
         return np.concatenate(parts)
 
 
-def load_exported(path: Path) -> ExportedModel:
+def load_exported(path: Path | str) -> ExportedModel:
     """Open an exported file: ``.onnx`` with onnxruntime on the CPU, ``.pt2`` with torch.
 
     Raises:
@@ -48,6 +48,7 @@ def load_exported(path: Path) -> ExportedModel:
         FairkdError: onnxruntime is not installed.
         ParameterError: another kind of file.
     """
+    path = Path(path)
     openers = {".onnx": _open_onnx, ".pt2": _open_pt2}
     if path.suffix not in openers:
         raise ParameterError(
@@ -67,7 +68,7 @@ def load_exported(path: Path) -> ExportedModel:
     return model
 
 
-def predict_exported(path: Path, splits: Splits, split: str = "test") -> Predictions:
+def predict_exported(path: Path | str, splits: Splits, split: str = "test") -> Predictions:
     """Return an exported file's predictions on one split, one row a sample.
 
     Args:
@@ -103,7 +104,7 @@ def predict_exported(path: Path, splits: Splits, split: str = "test") -> Predict
     )
 
 
-def measure_exported(path: Path, splits: Splits) -> dict[str, Any]:
+def measure_exported(path: Path | str, splits: Splits) -> dict[str, Any]:
     """Return ``weights_mb`` and what :func:`fairkd.efficiency.measure_calls` returns, of a file on the CPU."""
     model = load_exported(path)
     shape = splits.image_size
@@ -113,7 +114,7 @@ def measure_exported(path: Path, splits: Splits) -> dict[str, Any]:
         return lambda: model.run(images)
 
     times = measure_calls(caller, torch.device("cpu"), model.runtime)
-    return {"weights_mb": path.stat().st_size / 1e6, **times}
+    return {"weights_mb": Path(path).stat().st_size / 1e6, **times}
 
 
 def channels_first(images: Any) -> np.ndarray:

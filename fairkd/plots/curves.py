@@ -27,13 +27,14 @@ def training_curves(
     Args:
         history: one row an epoch: ``epoch``, the columns named in ``metrics``, ``<metric>[<group>]`` a group,
             and the boolean ``selected``.
-        metrics: one panel each, from top to bottom.
+        metrics: one panel each, from top to bottom; one without any value is left out.
         title: plain text.
 
     Raises:
         DataError: a column is missing, or there is no epoch.
     """
     require(history, ["epoch", *metrics], "training_curves")
+    metrics = [name for name in metrics if history[name].notna().any()] or metrics
     groups = _groups_in(history, metrics)
     styles = group_styles(groups)
     fig, height = panels([_PANEL_HEIGHT] * len(metrics), gap=40, shared_xaxes=True)

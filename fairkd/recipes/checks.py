@@ -9,7 +9,7 @@ from fairkd.data import check_dataset
 from fairkd.data.augment import operations
 from fairkd.data.plan import Plan
 from fairkd.distillers import check_distiller, distiller_entries
-from fairkd.errors import ParameterError
+from fairkd.errors import ParameterError, check_type
 from fairkd.heads import MeanReadout, add_heads
 from fairkd.mitigation import check_groups, mitigation_entry
 from fairkd.models import check_model_name, create_model
@@ -28,11 +28,13 @@ def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
             file of weights.
         DataError: the data set is not there or its table cannot be used.
     """
+    check_type(experiment, Experiment, "the experiment", "make one with fairkd.Experiment(name=value, ...)")
     for part in ("teacher", "student"):
         check_model_name(getattr(experiment, part), part)
         weights_file(experiment, part)
     for name in experiment.co_teachers:
         check_model_name(name, "co_teachers")
+    check_untrained_teacher(experiment)
     check_methods(experiment)
     check_co_teachers(experiment)
     resolve_device(experiment.device)
@@ -72,6 +74,25 @@ def check_methods(experiment: Experiment) -> None:
         )
 
 
+def check_untrained_teacher(experiment: Experiment) -> None:
+    """Raise where ``teacher_epochs=0`` leaves nothing to teach with, or something that needs training.
+
+    Raises:
+        ParameterError: names the other parameter.
+    """
+    if experiment.teacher_epochs:
+        return
+    if experiment.teacher_weights is None:
+        raise ParameterError(
+            "teacher_epochs=0 trains nothing: name the trained network's file in teacher_weights, or give epochs"
+        )
+    if experiment.teacher_mitigation != "none":
+        raise ParameterError(
+            f"teacher_epochs=0 trains nothing, so that teacher_mitigation={experiment.teacher_mitigation!r} has no "
+            "effect; set it to 'none', or give epochs"
+        )
+
+
 def check_part_groups(experiment: Experiment, part: Part, num_groups: int) -> None:
     """Raise where the mitigation of a network's training has no groups to tell apart.
 
@@ -90,6 +111,11 @@ def check_co_teachers(experiment: Experiment) -> None:
     """
     if not any(entry.several_teachers for _, entry in distiller_entries(experiment.distiller)):
         return
+    if experiment.co_teachers and not experiment.teacher_epochs:
+        raise ParameterError(
+            "teacher_epochs=0 trains nothing, but co_teachers are trained for teacher_epochs; give epochs, or "
+            "choose a distiller of one teacher"
+        )
     alike = [] if experiment.teacher_pretrained or experiment.teacher_weights else [experiment.teacher]
     for name in experiment.co_teachers:
         if name in alike:

@@ -12,11 +12,17 @@ from fairkd.config import Experiment
 from fairkd.data.batches import AugmentedImages
 from fairkd.data.splits import Splits
 from fairkd.distillers import Distiller, distiller_entries
+from fairkd.errors import check_type
 from fairkd.heads import fold_heads
 from fairkd.mitigation import Mitigation
 from fairkd.models import Network
 from fairkd.recipes import setup
-from fairkd.recipes.checks import check_co_teachers, check_methods, check_part_groups
+from fairkd.recipes.checks import (
+    check_co_teachers,
+    check_methods,
+    check_part_groups,
+    check_untrained_teacher,
+)
 from fairkd.recipes.kept import Role, TrainedModel, keep, load_kept
 from fairkd.reproducibility import seed_everything, version_of
 from fairkd.store import ArtifactFolder, naming
@@ -37,6 +43,8 @@ from fairkd.training import (
 
 def train_teacher(experiment: Experiment, splits: Splits | None = None) -> TrainedModel:
     """Train the teacher on labels, with ``teacher_mitigation``, or load it when it has been trained before.
+
+    With ``teacher_epochs=0`` it is the network of ``teacher_weights`` as it is.
 
     Args:
         experiment: parameters.
@@ -67,6 +75,13 @@ def distill_student(
     the weights ``"agre"`` a student alone. ``control`` stops, pauses and changes the student's training; a student
     whose settings it changed is stored under a hash of its own.
     """
+    check_type(
+        teacher,
+        TrainedModel,
+        "the teacher",
+        "pass what fairkd.train_teacher(experiment) returns. For a network that is trained already, set "
+        "teacher_weights to its file and teacher_epochs to 0",
+    )
     return Recipe(experiment, splits, control).train(student_role(experiment), teacher)
 
 
@@ -100,6 +115,9 @@ class Recipe:
     def __init__(
         self, experiment: Experiment, splits: Splits | None, control: TrainingControl | None = None
     ) -> None:
+        check_type(
+            experiment, Experiment, "the experiment", "make one with fairkd.Experiment(name=value, ...)"
+        )
         self.experiment, self.control = experiment, control or TrainingControl()
         self.splits = splits or setup.load_splits(experiment)
         self.device = setup.resolve_device(experiment.device)
@@ -107,7 +125,9 @@ class Recipe:
     def train(self, role: Role, teacher: TrainedModel | None = None) -> TrainedModel:
         """Train the model, or load it when it has been trained before."""
         check_methods(self.experiment)
-        if role != "teacher":
+        if role == "teacher":
+            check_untrained_teacher(self.experiment)
+        else:
             check_co_teachers(self.experiment)
         taught_by = teacher.folder if teacher else None
         folder = self.folder(role, taught_by)
@@ -144,18 +164,20 @@ class Recipe:
         distilled = role in ("student_kd", "student_fair")
         mitigated = role in ("teacher", "student_fair")
         determined = setup.model_values(experiment, part, distilled=distilled, mitigated=mitigated)
-        determined |= {
-            "augmentation": setup.augmentation(experiment, self.splits),
-            "stem": setup.stem(experiment, self.splits),
-            "precision": setup.precision(experiment, part, self.splits, self.device),
-        }
+        determined["stem"] = setup.stem(experiment, self.splits)
+        if role != "teacher" or experiment.teacher_epochs:
+            determined |= {
+                "augmentation": setup.augmentation(experiment, self.splits),
+                "precision": setup.precision(experiment, part, self.splits, self.device),
+                "seed": experiment.seed,
+            }
         if distilled:
             assert teacher is not None
             determined["taught_by"] = self._taught_by(teacher)
         if self.control.changes:
             determined["changes"] = [vars(change) for change in self.control.changes]
         versions = {name: version_of(name) for name in ("fairkd", "torch", "timm")}
-        determined |= {"seed": experiment.seed, "data": self.splits.fingerprint, "versions": versions}
+        determined |= {"data": self.splits.fingerprint, "versions": versions}
         return ArtifactFolder(experiment.output_path, role.split("_")[0], determined)
 
     def _taught_by(self, teacher: Path) -> str | list[str] | None:

@@ -87,6 +87,8 @@ def make_network(experiment: Experiment, part: Part, splits: Splits) -> Network:
         image_size=min(splits.image_size),
         pretrained=getattr(experiment, f"{part}_pretrained"),
         weights=getattr(experiment, f"{part}_weights"),
+        # What is trained can have another classifier before that.
+        whole=not getattr(experiment, f"{part}_epochs"),
         stem=stem(experiment, splits),  # type: ignore[arg-type]
         mean=mean,
         std=std,
@@ -176,7 +178,8 @@ def model_values(experiment: Experiment, part: Part, *, distilled: bool, mitigat
 
     ``distilled``: a teacher may teach it. ``mitigated``: it is trained with the experiment's mitigation.
     """
-    values = experiment.values(part, "training")
+    trained = bool(getattr(experiment, f"{part}_epochs"))
+    values = experiment.values(part, "training") if trained else experiment.values(part)
     # What the mitigation reads stands in its own entry.
     for name in ("teacher_mitigation", "teacher_adversary_weight"):
         values.pop(name, None)

@@ -30,7 +30,7 @@ class Card:
         """Return the card as one page that loads nothing; every text from data is escaped."""
         return self._render("card.html.j2", level=1)
 
-    def save(self, folder: Path, name: str | None = None) -> Path:
+    def save(self, folder: Path | str, name: str | None = None) -> Path:
         """Write ``<name>.json`` and ``<name>.html`` into ``folder`` and return the page's path.
 
         Args:
@@ -40,10 +40,11 @@ class Card:
         Raises:
             ArtifactError: a file cannot be written.
         """
-        name = name or self.kind
-        _write(folder / f"{name}.json", self.to_json())
-        _write(folder / f"{name}.html", self.to_html())
-        return folder / f"{name}.html"
+        place = Path(folder, name or self.kind)
+        _write(place.with_name(f"{place.name}.json"), self.to_json())
+        page = place.with_name(f"{place.name}.html")
+        _write(page, self.to_html())
+        return page
 
     def _repr_html_(self) -> str:
         return self._render(f"{self.kind}.html.j2", level=3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -10,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fairkd.analysis import calibration_by_group, inflation
-from fairkd.data.table import MISSING
+from fairkd.data.table import MISSING, decode, separator
 from fairkd.errors import ArtifactError, DataError
 from fairkd.evaluation import FEW_SAMPLES, evaluate, missing_groups
 from fairkd.frames import from_frames
@@ -111,10 +113,14 @@ def read_models(path: Path) -> dict[str, pd.DataFrame]:
 
 def _read_csv(file: IO[bytes]) -> pd.DataFrame:
     """As in the CSV that lists images, NA and None may be the names of groups; elsewhere they are missing."""
-    table = pd.read_csv(file)
+    text = decode(file.read(), Path(file.name).name)
+    # Where the comma marks decimals, spreadsheets separate columns by semicolons.
+    form: dict[str, Any] = {"sep": separator(text)}
+    form["decimal"] = "," if form["sep"] != "," and re.search(r"\d,\d", text) else "."
+    table = pd.read_csv(io.StringIO(text), **form)
     if "group" in table and table["group"].dtype.kind not in "iub":
-        file.seek(0)
-        texts = pd.read_csv(file, usecols=["group"], dtype=str, keep_default_na=False)["group"].str.strip()
+        whole = pd.read_csv(io.StringIO(text), usecols=["group"], dtype=str, keep_default_na=False, **form)
+        texts = whole["group"].str.strip()
         read = table["group"].astype(object)
         table["group"] = read.where(read.notna(), texts).mask(texts.str.lower().isin(MISSING), np.nan)
     return table

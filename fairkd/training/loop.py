@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -100,7 +101,8 @@ class Trainer:
         Returns:
             One row an epoch: losses, ``validation_accuracy``, ``validation_recall_gap``,
             ``validation_worst_group_accuracy``, ``validation_accuracy[<group>]``, the adversary's balanced
-            accuracy, ``selected``, and ``changes`` where the control changed settings.
+            accuracy, ``selected``, and ``changes`` where the control changed settings. Without epochs, the
+            validation scores of the weights as they are, as epoch 0.
 
         Raises:
             StoppedError: the control says so; a checkpoint is written.
@@ -120,6 +122,8 @@ class Trainer:
                 self.history.append(self._run_epoch(epoch, bar))
                 if self.checkpoint and self.devices.rank == 0:
                     self.checkpoint.save(epoch + 1)
+        if not epochs:
+            self.history.append(self._scored({"epoch": 0, "train_loss": math.nan}, time.perf_counter()))
         score, state = self.selector.chosen()
         if score.collapsed:
             warn_of_collapse(self.description, score.epoch)
@@ -133,6 +137,10 @@ class Trainer:
         started = time.perf_counter()
         row: dict[str, Any] = {"epoch": epoch + 1}
         row |= self._train_epoch(epoch, bar)
+        return self._scored(row, started)
+
+    def _scored(self, row: dict[str, Any], started: float) -> dict[str, Any]:
+        """Return an epoch's row with its validation scores, and offer the weights to the selector."""
         row |= self._validate()
         collapsed = row["validation_classes_predicted"] <= len(np.unique(self.splits.validation.labels)) / 2
         score = Score(row["epoch"], row["validation_accuracy"], row["validation_recall_gap"], collapsed)

@@ -57,17 +57,19 @@ class Selector:
 
 
 def warn_of_collapse(name: str, epoch: int) -> None:
-    """Warn that of the model ``name`` every epoch collapsed, and that ``epoch`` was kept.
+    """Warn that of the model ``name`` every epoch collapsed, and that ``epoch``, 0 before any, was kept.
 
     Raises:
         FairkdWarning: always.
     """
-    warnings.warn(
+    message = (
         f"{name}: every epoch predicts at most half of the classes; kept epoch {epoch}, whose recall gap says "
-        "nothing about fairness. Train longer, or lower the learning rate or adversary_weight",
-        FairkdWarning,
-        stacklevel=3,
+        "nothing about fairness. Train longer, or lower the learning rate or adversary_weight"
+        if epoch
+        else f"{name}: its weights predict at most half of the classes, and its recall gap says nothing about "
+        "fairness. Was it trained with these classes in this order, this image size, stem and normalisation?"
     )
+    warnings.warn(message, FairkdWarning, stacklevel=3)
 
 
 def _gap(score: Score) -> float:

@@ -18,7 +18,7 @@ from fairkd.data.audit.images import image_statistics, odd_images
 from fairkd.data.audit.label_noise import confident_learning, find_label_noise
 from fairkd.data.audit.probe import Features, group_predictability, predictabilities
 from fairkd.data.splits import Splits
-from fairkd.errors import FairkdWarning
+from fairkd.errors import FairkdWarning, check_type
 from fairkd.shown import Shown
 
 __all__ = [
@@ -102,10 +102,12 @@ def audit(
 
     Raises:
         DataError: features that do not fit the splits.
+        ParameterError: no splits.
 
     Example:
         >>> audit(fairkd.load_dataset("colored-digits")).association
     """
+    check_type(splits, Splits, "splits", "pass what fairkd.load_splits or fairkd.load_dataset returns")
     counts = class_by_group(splits, confidence)
     empty = counts.loc[counts["n"] == 0, ["split", "class", "group"]].reset_index(drop=True)
     if len(empty):

@@ -103,13 +103,14 @@ def page(table: pd.DataFrame) -> str:
         f"--distillers {','.join(DISTILLERS)} --mitigations {','.join(MITIGATIONS)} --seeds {seeds}`.",
         "",
         f"colored-digits, resnet10t → test_resnet, 12 and 20 epochs, {seeds} seeds, mean ± standard deviation on the "
-        "test split. Δ: paired difference to plain KD, with Student's 95 % interval over the seeds. Distillers have "
-        "their papers' weights. What was tuned: `adversary_weight` 10, which gradient reversal has, by the validation "
-        "splits of [the default run](default_run.md), whose seeds these are; four other mitigations by that of seed "
-        f"100, which is not among them (tried: {tried}). The rule names the method with the smallest mean recall gap "
-        "on validation data among those whose accuracy there is within "
-        f"{fairkd.Experiment().selection_tolerance:g} of the best. The default run's numbers of the same "
-        "seeds are others, for reasons given there.",
+        "test split. Δ: paired difference to plain KD, with the 95 % t interval over the seeds; since their splits "
+        "share scans, it is too narrow (Nadeau and Bengio 2003). Distillers have the weights of their papers' code or "
+        "of Tian et al. 2020, at T = 4 ([methods](../methods/README.md)). What was tuned: `adversary_weight` 10, which "
+        "gradient reversal has, by the validation splits of [the default run](default_run.md), whose seeds these are; "
+        f"four other mitigations by that of seed 100, which is not among them (tried: {tried}). The rule names the "
+        "method with the smallest mean recall gap on validation data among those whose accuracy there is within "
+        f"{fairkd.Experiment().selection_tolerance:g} of the best; a scan that took part in the choice of one seed is "
+        "tested in another. The default run's numbers of the same seeds are others, for reasons given there.",
         "",
         f"{platform.machine()}, {os.cpu_count()} CPU cores, {versions}; {len(trained_rows(table))} trainings took "
         f"{trained / 60:.0f} minutes of training time.",

@@ -3,7 +3,8 @@
     python benchmarks/readme_table.py [--measure]
 
 Reads docs/results/default_run.json and the files of the studies; ``--measure`` times the networks first, on an idle
-machine, into docs/results/costs.json. Which rows are shown is decided by what they are, not by how well they do.
+machine, into docs/results/costs.json. A mark says that the gap differs from plain KD's beyond the seeds. The rows of a
+data set are the same whatever they show.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent / "reproduce"))
 import cifar10s  # noqa: E402
 import utkface  # noqa: E402
 from study import Study  # noqa: E402
-from tables import FEWEST, values  # noqa: E402
+from tables import FEWEST, relation, values  # noqa: E402
 
 DIGITS = {
     "teacher": "teacher",
@@ -36,6 +37,8 @@ DIGITS = {
     "student_kd": "KD",
     "student_fair": "KD + gradient reversal, weight 10",
     "student_resampling": "KD + resampling",
+    "alone_fair": "student alone + gradient reversal, weight 10",
+    "alone_resampling": "student alone + resampling",
 }
 FACES = "age by gender, skewed"
 #: The students of the studies that the README has room for.
@@ -80,7 +83,7 @@ def rows() -> Iterator[Row]:
     digits = fairkd.load_splits(default)
     for model, name in DIGITS.items():
         found = (
-            noted[(noted["model"] == model) & (noted["metric"] == metric)]["value"]
+            noted[(noted["model"] == model) & (noted["metric"] == metric)].set_index("seed")["value"]
             for metric in ("accuracy", "recall_gap")
         )
         network = default.teacher if model == "teacher" else default.student
@@ -128,12 +131,19 @@ def table(noted: dict[str, dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     before = ""
-    for data, model, accuracy, gap, built in rows():
-        # A single seed has no spread: it waits for more.
-        if len(accuracy) < 2:
-            continue
+    # A single seed has no spread: it waits for more.
+    shown = [row for row in rows() if len(row[2]) > 1]
+    plain = {data: gap for data, model, _, gap, _ in shown if model == "KD"}
+    for data, model, accuracy, gap, built in shown:
         cost = noted[key(built)]
-        cells = [data if data != before else "", model, str(len(accuracy)), _spread(accuracy), _spread(gap)]
+        mark = {1: " ▲", -1: " ▼", 0: ""}[relation((gap - plain[data]).dropna()) if model != "KD" else 0]
+        cells = [
+            data if data != before else "",
+            model,
+            str(len(accuracy)),
+            _spread(accuracy),
+            _spread(gap) + mark,
+        ]
         cells += [f"{cost['param_count'] / 1e6:.2f} M", f"{cost['latency_ms']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
         before = data

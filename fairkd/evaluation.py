@@ -21,6 +21,7 @@ from fairkd.metrics.intervals import interval, paired_interval
 from fairkd.metrics.measurement import BootstrapOptions
 from fairkd.metrics.proportions import wilson_interval
 from fairkd.predictions import Predictions, align
+from fairkd.shown import decimals
 
 #: With fewer samples than this in a cell, :func:`findings` says so.
 FEW_SAMPLES = 10
@@ -292,8 +293,7 @@ def _sentence(row: Mapping[str, Any]) -> str:
         return f"The {title} of {pair} cannot be compared: it is undefined on these samples."
     if row["value"] == row["low"] == row["high"] == 0:
         return f"The {title} of {row['model']} is the same as that of {row['baseline']}."
-    # Rounded first, and without a sign on zero: never "−0.000".
-    low, high = (f"{round(row[limit], 3) + 0.0:.3f}".replace("-", "−") for limit in ("low", "high"))
+    low, high = (decimals(row[limit]) for limit in ("low", "high"))
     relation = f"{abs(row['value']):.3f} {'above' if row['value'] > 0 else 'below'} that of {row['baseline']}"
     if abs(row["value"]) < 0.0005:
         relation = f"that of {row['baseline']} to three decimals"

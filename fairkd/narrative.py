@@ -17,6 +17,8 @@ from fairkd.distillers import distiller_entries
 from fairkd.evaluation import FEW_SAMPLES
 from fairkd.metrics import METRICS
 from fairkd.mitigation import mitigation_entry
+from fairkd.pareto import fairest_near_best
+from fairkd.shown import signed
 
 #: Cramér's V from which an association is called weak, moderate, strong; Cohen 1988's w for two groups.
 _STRENGTHS = ((0.1, "negligible"), (0.3, "weak"), (0.5, "moderate"), (np.inf, "strong"))
@@ -39,13 +41,13 @@ def define(metrics: Iterable[str]) -> list[str]:
 
 
 def describe_noise(evaluation: pd.DataFrame, metric: str = "recall_gap") -> list[str]:
-    """Say what each model's disparity would be from sampling alone, if it treated the groups alike."""
+    """Say what each model's disparity would be from sampling alone, if its errors favoured no group."""
     rows = evaluation[(evaluation["metric"] == metric) & (evaluation["class"] == "all")]
     if rows["value"].isna().all():
         return [f"The {METRICS[metric].title} is undefined on these samples: no two groups to compare."]
     return [
         f"{row['model']}: {METRICS[metric].title} {row['value']:.3f}; sampling alone would give about "
-        f"{row['noise_floor']:.3f} to a model of the same accuracy that treats the groups alike."
+        f"{row['noise_floor']:.3f} to a model of the same accuracy whose errors favour no group."
         for row in rows[rows["group"] == "all"].to_dict("records")
     ]
 
@@ -170,20 +172,26 @@ def describe_temperature(calibration: float, temperature: float, entropies: pd.D
     return sentences
 
 
-def choose_weight(table: pd.DataFrame, tolerance: float) -> float:
+def choose_weight(table: pd.DataFrame, tolerance: float) -> float | None:
     """Return the weight with the smallest recall gap among those within ``tolerance`` of the best accuracy.
 
     Args:
         table: rows ``adversary_weight, accuracy, recall_gap`` on validation data.
         tolerance: accuracy that may be given up, [0, 1].
+
+    Returns:
+        The smaller of two equally good ones; ``None`` where no recall gap is defined, as with one group.
     """
-    near = table[table["accuracy"] >= table["accuracy"].max() - tolerance]
-    return float(near.sort_values(["recall_gap", "adversary_weight"])["adversary_weight"].iloc[0])
+    table = table.sort_values("adversary_weight")
+    place = fairest_near_best(table["accuracy"].to_numpy(), table["recall_gap"].to_numpy(), tolerance)
+    return None if place is None else float(table["adversary_weight"].iloc[place])
 
 
 def describe_weights(table: pd.DataFrame, chosen: float, tolerance: float) -> list[str]:
     """Say which weight the rule would choose on validation data, and whether the run uses it."""
     best = choose_weight(table, tolerance)
+    if best is None:
+        return ["No recall gap is defined on the validation data, so that the rule names no weight."]
     row = table.set_index("adversary_weight").loc[best]
     same = "the one this run uses" if best == chosen else f"not the one this run uses ({chosen:g})"
     return [
@@ -202,7 +210,7 @@ _INFLATION = (
 _TEACHING = (
     "With the teacher the student's bias is **larger** than without",
     "With the teacher the student's bias is **smaller** than without",
-    "Whether the teacher changed the student's bias is **not settled** by these data",
+    "Whether the teacher changed the student's bias, against training on labels, is **not settled** by these data",
     "With the teacher the student's bias is **the same** as without",
 )
 _REDUCTION = (
@@ -252,17 +260,24 @@ def conclude(
     return sentences if mitigated else [*sentences, _NO_MITIGATION]
 
 
-def describe_methods(summary: pd.DataFrame, chosen: str, front: Iterable[str]) -> list[str]:
+def describe_methods(summary: pd.DataFrame, chosen: str | None, front: Iterable[str]) -> list[str]:
     """Say what a comparison of methods shows: plain KD, what the rule names, what is settled, what is not beaten.
 
     Args:
         summary: :func:`fairkd.comparison.summarize_methods`'s rows.
-        chosen: the method that the rule names on validation data.
+        chosen: the method that the rule names on validation data; ``None``: no recall gap is defined.
         front: the students that no other beats in both accuracy and recall gap.
     """
     gaps = summary[summary["metric"] == "recall_gap"].set_index("method")
     accuracies = summary[summary["metric"] == "accuracy"].set_index("method")
     seeds = int(gaps["seeds"].iloc[0])
+    over = f"Over {seeds} seed{'s' * (seeds != 1)}"
+    if chosen is None:
+        return [
+            f"{over} plain KD has an accuracy of {accuracies.loc['kd', 'mean']:.3f}, its teacher "
+            f"{accuracies.loc['teacher', 'mean']:.3f}.",
+            "No recall gap is defined on these data: no class has two groups to compare.",
+        ]
     kd, teacher = gaps.loc["kd", "mean"], gaps.loc["teacher", "mean"]
     others = gaps.drop(index=["teacher", "kd"])
     settled = {
@@ -270,7 +285,7 @@ def describe_methods(summary: pd.DataFrame, chosen: str, front: Iterable[str]) -
         "a larger": others.index[others["low"] > 0],
     }
     sentences = [
-        f"Over {seeds} seed{'s' * (seeds != 1)} plain KD has a mean recall gap of {kd:.3f}, "
+        f"{over} plain KD has a mean recall gap of {kd:.3f}, "
         f"{'above' if kd > teacher else 'not above'} its teacher's {teacher:.3f}.",
         f"On validation data the rule names **{chosen}**. On test data it has an accuracy of "
         f"{accuracies.loc[chosen, 'mean']:.3f} (plain KD {accuracies.loc['kd', 'mean']:.3f}) and a mean recall gap of "
@@ -303,11 +318,6 @@ def _difference(row: Mapping[str, Any]) -> str:
         f"{METRICS[row['metric']].title} {row['baseline_value']:.3f} to {row['model_value']:.3f}, paired difference "
         f"{difference} ({100 * row['confidence']:g} % interval {low} to {high})"
     )
-
-
-def signed(value: float) -> str:
-    """Write a number with its sign in three decimals; what rounds to zero has none."""
-    return f"{value:+.3f}".replace("-", "−") if round(value, 3) else "0.000"
 
 
 def _source(source: str) -> str:

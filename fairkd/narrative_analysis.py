@@ -10,8 +10,9 @@ import pandas as pd
 
 from fairkd.evaluation import compare, findings
 from fairkd.metrics import METRICS
-from fairkd.narrative import say, signed
+from fairkd.narrative import say
 from fairkd.predictions import Predictions
+from fairkd.shown import decimals, signed
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -252,11 +253,6 @@ def _extremes(rows: pd.DataFrame, value: str, low: str, high: str, subject: str)
         return f" {subject} the same everywhere."
     overlap = "overlap" if np.isnan(top[low]) or top[low] <= bottom[high] else "do not overlap"
     return (
-        f" {subject} largest for {top['group']} ({_plain(top[value])}) and smallest for {bottom['group']} "
-        f"({_plain(bottom[value])}); their intervals {overlap}."
+        f" {subject} largest for {top['group']} ({decimals(top[value])}) and smallest for {bottom['group']} "
+        f"({decimals(bottom[value])}); their intervals {overlap}."
     )
-
-
-def _plain(value: float) -> str:
-    """Write a number in three decimals with a true minus sign, and zero without one."""
-    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")

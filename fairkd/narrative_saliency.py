@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from fairkd.shown import signed
+
 _METHODS = {"gradcam": "Grad-CAM", "integrated_gradients": "integrated gradients"}
 
 
@@ -38,7 +40,7 @@ def describe_saliency(table: pd.DataFrame, *, confidence: float = 0.95) -> list[
         sentences.append(
             f"**For {group} the student looks elsewhere more** than for the other groups: the overlap is "
             f"{row['value']:.3f}, which is {np.abs(row['difference']):.3f} less (interval of the difference "
-            f"{_signed(row['difference_low'])} to {_signed(row['difference_high'])})."
+            f"{signed(row['difference_low'])} to {signed(row['difference_high'])})."
         )
     if less.empty:
         sentences.append(
@@ -47,7 +49,3 @@ def describe_saliency(table: pd.DataFrame, *, confidence: float = 0.95) -> list[
     else:
         sentences.append("Such a difference may lie in what else the groups' images differ in.")
     return sentences
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from fairkd.metrics import METRICS
+from fairkd.shown import signed
 
 _PARTS = {
     "seed_variance": "the seed's",
@@ -31,7 +32,7 @@ def describe_seeds(
         if pd.isna(row["value"]):
             sentences.append(f"{METRICS[name].title.capitalize()} is undefined on these data.")
             continue
-        limits = f"{_signed(row['low'])} to {_signed(row['high'])}"
+        limits = f"{signed(row['low'])} to {signed(row['high'])}"
         settled = row["low"] > 0 or row["high"] < 0
         verdict = (
             f"**{'more' if row['value'] > 0 else 'less'}** than the teacher's"
@@ -39,7 +40,7 @@ def describe_seeds(
             else "**not settled**"
         )
         sentences.append(
-            f"{METRICS[name].title.capitalize()}, student less teacher: {_signed(row['value'])} on average over "
+            f"{METRICS[name].title.capitalize()}, student − teacher: {signed(row['value'])} on average over "
             f"{row['seeds']} seeds, {limits} for new seeds and new test images: {verdict}.{_shares(row)}"
         )
     few = int(table["seeds"].min())
@@ -56,7 +57,3 @@ def _shares(row: pd.Series) -> str:
         return ""
     shares = ", ".join(f"{row[part] / total:.0%} {whose}" for part, whose in _PARTS.items())
     return f" Of the variance of one seed's difference is {shares}."
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")

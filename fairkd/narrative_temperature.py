@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fairkd.metrics import METRICS
+from fairkd.shown import signed
 
 #: Up to here the published disparity falls.
 _PUBLISHED_BEST = 10.0
@@ -93,9 +94,7 @@ def _difference(row: Mapping[str, Any], metric: str, temperature: float, own: fl
         return f"On test data the {_title(metric)} at T = {temperature:g} and T = {own:g} cannot be compared."
     if row["difference"] == row["difference_low"] == row["difference_high"] == 0:
         return f"On test data the {_title(metric)} at T = {temperature:g} is the same as at T = {own:g}."
-    low, high, value = (
-        f"{row[name]:+.3f}".replace("-", "−") for name in ("difference_low", "difference_high", "difference")
-    )
+    low, high, value = (signed(row[name]) for name in ("difference_low", "difference_high", "difference"))
     verdict = (
         f"it is **{'larger' if row['difference'] > 0 else 'smaller'}**"
         if row["supported"]

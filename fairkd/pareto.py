@@ -1,4 +1,4 @@
-"""The Pareto front of accuracy and a disparity."""
+"""Choices between models by accuracy and a disparity: the Pareto front, and the rule that names one model."""
 
 from __future__ import annotations
 
@@ -14,3 +14,15 @@ def not_beaten(accuracy: np.ndarray, disparity: np.ndarray) -> np.ndarray:
     own, more = points["accuracy"].map(best), points["accuracy"].map(above)
     front: np.ndarray = ((points["disparity"] == own) & (points["disparity"] < more)).to_numpy()
     return front
+
+
+def fairest_near_best(accuracy: np.ndarray, disparity: np.ndarray, tolerance: float) -> int | None:
+    """Return the place of the smallest disparity among those within ``tolerance`` of the best accuracy.
+
+    The first one counts where several are as small. A model whose disparity is NaN takes no part; ``None``: all are.
+    """
+    known = ~np.isnan(disparity)
+    if not known.any():
+        return None
+    near = known & (accuracy >= accuracy[known].max() - tolerance)
+    return int(np.where(near, disparity, np.inf).argmin())

@@ -113,6 +113,8 @@ def _take(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:  # Some network drives have no locks; there, nothing guards either.
+        return True
     return True
 
 

@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from fairkd.config import Experiment
 from fairkd.errors import ArtifactError, ParameterError
 from fairkd.metrics import METRICS
-from fairkd.pareto import not_beaten
+from fairkd.pareto import fairest_near_best, not_beaten
 from fairkd.progress import DELAY, ProgressBar
 from fairkd.recipes import ROLES
 from fairkd.store import digest, file_digest, read_sealed, write_sealed
@@ -39,6 +39,10 @@ _DEFAULTS = {
     name: list(default) if isinstance(default := Experiment.default(name), tuple) else default
     for name in Experiment.model_fields
 }
+#: Parameters that make other data; a seed draws another part of the same.
+_OF_DATA = [
+    name for name in Experiment.names(["data"]) if name not in ("dataset", "download", "cache_dir", "seed")
+]
 
 
 def list_runs(output_dir: Path | str) -> pd.DataFrame:
@@ -114,11 +118,11 @@ def choose(points: pd.DataFrame, tolerance: float) -> int | None:
     Of the students whose validation accuracy is within ``tolerance`` of the best one's, the one with the smallest
     validation disparity. ``None``: no student's validation scores are known.
     """
-    known = points[(points["role"] != "teacher") & points["validation_disparity"].notna()]
-    if known.empty:
-        return None
-    near = known[known["validation_accuracy"] >= known["validation_accuracy"].max() - tolerance]
-    return int(near["validation_disparity"].idxmin())
+    known = points[points["role"] != "teacher"]
+    place = fairest_near_best(
+        known["validation_accuracy"].to_numpy(), known["validation_disparity"].to_numpy(), tolerance
+    )
+    return None if place is None else int(known.index[place])
 
 
 def _stamps(output_dir: Path) -> dict[str, str]:
@@ -222,12 +226,13 @@ def _latency(folder: Path) -> dict[str, float]:
 
 
 def _dataset(experiment: dict[str, Any]) -> str:
+    """Name the data by all that makes them: runs are compared where they have the same name."""
     parts = [experiment["dataset"]]
-    parts += [
-        f"{name} {experiment[name]}"
-        for name in ("variant", "skew", "target", "group", "samples")
-        if experiment.get(name) is not None
-    ]
+    for name in _OF_DATA:
+        value = experiment.get(name, _DEFAULTS[name])
+        if value != _DEFAULTS[name]:
+            # Elsewhere on another machine, the same file is the same data.
+            parts.append(f"{name} {Path(value).name if name in ('data_root', 'csv') else value}")
     return ", ".join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 
@@ -38,3 +39,16 @@ def first_of(names: Iterable[str], most: int = 10) -> str:
     names = list(names)
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{len(names)}: {', '.join(names[:most])}{rest}"
+
+
+def decimals(value: float | None, digits: int = 3) -> str:
+    """Write a number with a true minus sign, and zero without one; NaN and None as ``n/a``."""
+    if value is None or math.isnan(value):
+        return "n/a"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """As :func:`decimals`, with a plus sign too; what rounds to zero has neither."""
+    text = decimals(value, digits)
+    return f"+{text}" if text[0].isdigit() and float(text) else text

@@ -11,6 +11,7 @@ import pandas as pd
 from fairkd.evaluation import evaluate
 from fairkd.metrics import METRICS
 from fairkd.predictions import Predictions
+from fairkd.shown import signed
 
 #: What stands for a verdict of :func:`fairkd.analysis.inflation` in a table.
 SYMBOLS = {"larger": "▲", "smaller": "▼", "not settled": "○", "too few samples": "✕", "undefined": "✕"}
@@ -89,8 +90,7 @@ def _change(row: pd.Series) -> str:
         return "= 0"
     if row["verdict"] in ("too few samples", "undefined"):
         return f"{symbol} {row['verdict']}"
-    rounded = round(row["value"], 3)
-    return f"{symbol} " + (f"{rounded:+.3f}".replace("-", "−") if rounded else "0.000")
+    return f"{symbol} {signed(row['value'])}"
 
 
 def _estimate(value: float, low: float, high: float) -> str:

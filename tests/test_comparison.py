@@ -27,7 +27,8 @@ from fairkd.distillers import list_distillers
 from fairkd.errors import FairkdWarning, ParameterError
 from fairkd.evaluation import compare
 from fairkd.mitigation import list_mitigations
-from fairkd.pareto import not_beaten
+from fairkd.narrative import describe_methods
+from fairkd.pareto import fairest_near_best, not_beaten
 from fairkd.recipes import distill_student, train_teacher
 
 
@@ -168,6 +169,17 @@ def test_the_rule_and_the_front_leave_the_teacher_out(summary):
     assert pareto_methods(summary) == {"better", "fair but poor"}
 
 
+def test_without_a_recall_gap_the_rule_names_nothing(summary):
+    gaps = summary["metric"] == "recall_gap"
+    undefined = summary.assign(**{name: summary[name].mask(gaps) for name in ("mean", "validation")})
+    assert best_method(undefined, tolerance=0.01) is None and pareto_methods(undefined) == set()
+    sentences = describe_methods(undefined, None, [])
+    assert sentences[0] == "Over 3 seeds plain KD has an accuracy of 0.920, its teacher 0.950."
+    assert len(sentences) == 2 and not any("nan" in sentence for sentence in sentences)
+    one = summary["validation"].mask(gaps & (summary["method"] == "better"))
+    assert best_method(summary.assign(validation=one), tolerance=0.01) == "kd"
+
+
 def test_what_the_figures_take(summary):
     differences = as_differences(summary)
     assert set(differences["baseline"]) == {"kd"} and "kd" not in set(differences["model"])
@@ -267,3 +279,17 @@ def test_the_front_is_that_of_the_definition(points):
         for a, d in points
     ]
     assert not_beaten(accuracy, disparity).tolist() == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.5, 0.6, 0.9]), st.sampled_from([0.0, 0.1, 0.2, np.nan])), max_size=6
+    ),
+    st.sampled_from([0.0, 0.15, 1.0]),
+)
+def test_the_rule_names_the_first_of_the_smallest_gaps_near_the_best(points, tolerance):
+    known = [(accuracy, gap, place) for place, (accuracy, gap) in enumerate(points) if gap == gap]
+    best = max((accuracy for accuracy, _, _ in known), default=0)
+    near = [(gap, place) for accuracy, gap, place in known if accuracy >= best - tolerance]
+    accuracy, disparity = np.array([*points, (0, np.nan)]).T
+    assert fairest_near_best(accuracy, disparity, tolerance) == min(near, default=(0, None))[1]

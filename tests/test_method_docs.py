@@ -94,7 +94,7 @@ def test_a_section_has_a_formula_all_parts_and_its_source(kind, name):
 
 @pytest.mark.parametrize("name", REGISTRIES["distiller"]["name"])
 def test_the_own_weight_is_the_registry_s(name):
-    assert float(part("distiller", name, "Own weight")) == row("distiller", name)["paper_weight"]
+    assert float(part("distiller", name, "Own weight")) == row("distiller", name)["reference_weight"]
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from fairkd import narrative_analysis, tables
-from fairkd.narrative import signed
 from fairkd.predictions import Predictions
+from fairkd.shown import signed
 from fairkd.tables_analysis import inflations, nothing, student_disagreement
 
 

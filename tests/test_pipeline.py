@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -314,6 +315,17 @@ def test_a_second_process_is_kept_out_by_name_and_let_in_when_the_first_has_died
         assert chain.executed == []
         holder.kill()
     assert chain.run() == ["01", "02", "03"]
+
+
+def test_a_place_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path / "run"), locked(tmp_path / "run"):
+        assert (tmp_path / "run" / ".lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_a_run_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

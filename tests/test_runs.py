@@ -231,6 +231,17 @@ def test_data_sets_are_not_mixed(tmp_path):
         as_settings(runs[runs["dataset"] == "colored-digits"], "accuracy")
 
 
+def test_data_of_one_s_own_are_told_apart_by_all_that_makes_them(tmp_path):
+    own = {"dataset": "image-folder", "data_root": "/here/faces.zip", "group_column": "gender"}
+    written(tmp_path, **own, run_name="a")
+    written(tmp_path, **own | {"data_root": "/there/faces.zip", "cache_dir": "c"}, run_name="b")
+    for number, other in enumerate(({"data_root": "birds.zip"}, {"group_column": "age"}, {"image_size": 64})):
+        written(tmp_path, **own | other, run_name=f"other{number}")
+    runs = list_runs(tmp_path).drop_duplicates("run").set_index("run")["dataset"]
+    assert runs["a"] == runs["b"] == "image-folder, data_root faces.zip, group_column gender"
+    assert runs.nunique() == 4
+
+
 def test_hundreds_of_runs_are_found_once_each(tmp_path):
     for seed in range(300):
         written(tmp_path, seed=seed)

@@ -9,7 +9,7 @@ from fairkd.config import Experiment
 from fairkd.data import load_dataset
 from fairkd.data.audit import audit
 from fairkd.predictions import Predictions
-from fairkd.shown import facts_html, first_of
+from fairkd.shown import decimals, facts_html, first_of, signed
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -60,3 +60,19 @@ def test_predictions_tell_their_size_and_accuracy():
 def test_long_lists_of_names_are_cut():
     assert first_of(map(str, range(12)), most=3) == "12: 0, 1, 2 and 9 more"
     assert HOSTILE not in facts_html({HOSTILE: HOSTILE})
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "with_sign"),
+    [
+        (0.1234, "0.123", "+0.123"),
+        (-0.1234, "−0.123", "−0.123"),
+        (0.0, "0.000", "0.000"),
+        (-0.0004, "0.000", "0.000"),
+        (0.0004, "0.000", "0.000"),
+        (float("nan"), "n/a", "n/a"),
+        (None, "n/a", "n/a"),
+    ],
+)
+def test_zero_has_no_sign_and_nothing_is_n_a(value: float | None, plain: str, with_sign: str):
+    assert (decimals(value), signed(value)) == (plain, with_sign)

@@ -179,11 +179,11 @@ def a_study_table(
         ([0.01], "gap +1.0 points (one seed; no interval)"),
         (
             [0.01, -0.02],
-            "gap −0.5 points (2 seeds: +1.0 and −2.0; the images settle a rise in 0 and a fall in 0 of 0)",
+            "gap −0.5 points (2 seeds: +1.0 and −2.0; settled over the test images: 0 up, 0 down, of 0)",
         ),
         (
             [0.01, 0.02, 0.03],
-            "gap +2.0 points (over 3 seeds −0.5 to +4.5; the images settle a rise in 0 and a fall in 0 of 0)",
+            "gap +2.0 points (over 3 seeds −0.5 to +4.5; settled over the test images: 0 up, 0 down, of 0)",
         ),
     ],
 )

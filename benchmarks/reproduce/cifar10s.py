@@ -168,16 +168,19 @@ def answers(table: pd.DataFrame, one: str) -> list[str]:
     for base, question in (
         (
             "teacher",
-            "Has the student of plain KD more bias than its teacher, which is larger?",
+            "Is the KD student more biased than its larger teacher?",
         ),
-        ("student alone", "Does plain KD inflate the bias, against the same student without it?"),
+        (
+            "student alone",
+            "Is it the teacher: is the KD student more biased than the same student without one?",
+        ),
     ):
         if not has_run(table, "KD", base, setting=one):
             continue
         parts = [
             say_difference(table, "KD", base, metric, title, setting=one) for metric, title in TITLES.items()
         ]
-        said.append(f"{question} KD less {base}: {'; '.join(parts)}.")
+        said.append(f"{question} KD − {base}: {'; '.join(parts)}.")
     return [*said, *_helpful(table, one), *_closest(table, one)]
 
 
@@ -238,10 +241,11 @@ def _compared(table: pd.DataFrame, best: str, one: str) -> str:
         values(table, best, metric, setting=one) for metric in ("accuracy", "bias_amplification")
     )
     beyond = accuracy - BEST_PUBLISHED[0], BEST_PUBLISHED[1] - amplification
-    verdict = "it does not pass both"
+    passed = [name for name, one in zip(("accuracy", "amplification"), beyond, strict=True) if one.mean() > 0]
+    verdict = f"its mean passes the {passed[0]} only" if passed else "it reaches neither"
     if all(relation(one) > 0 for one in beyond):
         verdict = "it passes both, beyond the seeds"
-    elif all(one.mean() > 0 for one in beyond):
+    elif len(passed) == 2:
         verdict = "its means pass both, which the seeds do not settle"
     count = _parameters(table, best, one)
     return (
@@ -260,8 +264,9 @@ def _parameters(table: pd.DataFrame, model: str, one: str) -> int:
 def _published() -> str:
     lines = ["| method | mean accuracy, % | bias amplification, % |", "|---|---|---|"]
     about = (
-        "A replication of Wang et al. 2020, ResNet-18, 16 runs of a single seed; 200 epochs, the adversaries 500. "
-        "One-vs-rest equalized odds, another metric, ISSTA 2024 (accuracy / mean difference): "
+        "A replication of Wang et al. 2020 (arXiv 1911.11834), ResNet-18, 16 runs of a single seed, whose spread "
+        "± is; 200 epochs, the adversaries 500. One-vs-rest equalized odds, another metric, Yang et al. 2024 (arXiv "
+        "2401.03695; accuracy / mean difference): "
         "domain-independent .9196 / .0102, bias mimicking .9166 / .0118, adversarial .7439 / .2821, MFD .7386 / .1736."
     )
     rows = [f"| {name} | {a} | {b} |" for name, (a, b) in PUBLISHED.items()]

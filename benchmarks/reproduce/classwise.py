@@ -38,6 +38,7 @@ from tables import (
 import fairkd
 from fairkd.data.splits import Splits
 
+STUDY = "https://github.com/gautamHCSCV/Bias-Mitigation-using-Knowledge-Distillation"
 METRICS = {
     "accuracy": "accuracy, %",
     "class_recall_ratio": "class recall ratio, %",
@@ -113,7 +114,8 @@ def page(study: Study) -> str:
     table = study.read()
     what = (
         "CIFAR-10 without groups. The class recall ratio is the mean recall of the classes over the best "
-        "class's; one study prints it as disparate impact, and there is no group in it. AUROC, precision and "
+        f"class's; the study that this one repeats ({STUDY}) prints it as disparate impact, and there is no "
+        "group in it. AUROC, precision and "
         "F1 are means over the classes. Mean ± standard deviation over the seeds. The ratio rises, too, where the best "
         f"class falls, so the spread of the class recalls (their standard deviation) stands beside it. {INTERVALS}"
     )
@@ -164,7 +166,7 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
         ]
         spreads = (mean_and_spread(_spread(table, name, one)) for name in (model, "student alone"))
         extremes.append("spread {} points, {} alone".format(*spreads))
-        said.append(f"{model} less student alone: {'; '.join(parts)}. Class recalls: {'; '.join(extremes)}.")
+        said.append(f"{model} − student alone: {'; '.join(parts)}. Class recalls: {'; '.join(extremes)}.")
     weighted = values(table, WEIGHTED, "accuracy", setting=one, base="student alone")
     if len(weighted) and (weighted == 0).all():
         said.append(
@@ -223,8 +225,8 @@ def _table(table: pd.DataFrame, one: str) -> str:
         f"| {TEACHER} |", '| the "student" as published: the variable holds the teacher |'
     )
     about = (
-        "The last row is what the published code evaluates: its variable for the student holds the teacher, so that "
-        "every number is the teacher's."
+        f"The last row is what the published code ({STUDY}) evaluates: its variable for the student holds the "
+        "teacher, so that every number is the teacher's."
     )
     return f"{own}\n{as_published}\n\n{wrapped(about)}"
 

@@ -17,10 +17,10 @@ from fairkd.metrics import METRICS
 FEWEST = 3
 #: What the intervals on the pages are.
 INTERVALS = (
-    "Differences are paired by seed and by test image, with Student's 95 % interval over the seeds where there are "
+    "Differences are paired by seed and by test image, with the 95 % t interval over the seeds where there are "
     f"{FEWEST} or more; of two seeds both differences are given; of a single seed the interval over the test images, "
-    "where both models were trained in one run. Beyond the seeds: that interval excludes 0, as one in twenty does by "
-    "chance where nothing differs."
+    "where both models were trained in one run. 'Beyond the seeds' means that this interval excludes 0; where nothing "
+    "differs, one in twenty still does."
 )
 #: What an interval over the seeds does not cover.
 SAME_TEST = (
@@ -93,7 +93,7 @@ def say_difference(
         images = f"over the images {intervals[0]}" if intervals else "no interval"
         return f"{title} {signed(mean)} points (one seed; {images})"
     rise, fall = int((known["low"] > 0).sum()), int((known["high"] < 0).sum())
-    images = f"the images settle a rise in {rise} and a fall in {fall} of {len(known)}"
+    images = f"settled over the test images: {rise} up, {fall} down, of {len(known)}"
     over = f"over {len(found)} seeds {signed(low)} to {signed(high)}"
     if len(found) < FEWEST:
         over = f"{len(found)} seeds: {_each(found['value'])}"
@@ -125,7 +125,7 @@ def differences_table(
         setting: of the study.
         last: further columns, by title; each gives a model's text.
     """
-    heads = [*(f"{titles[metric]} less {base}, points" for metric, base in columns), *last]
+    heads = [*(f"{titles[metric]} − {base}'s, points" for metric, base in columns), *last]
     lines = [f"| model | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
     for model in models:
         cells = [

@@ -59,12 +59,12 @@ SETTINGS = {
     "age by gender, skewed": {"target": AGES, "group": "gender", "skew": SKEW},
 }
 PUBLISHED = (
-    "WIDER Attribute, EfficientNet-B3 to B0, 16 classes, groups by gender, one run (MIDS capstone, "
-    "second-hand): mean recall gap of the teacher .084, of plain KD .123 (+46 %), with the critic .075 (−39 "
-    "%) at −0.36 % accuracy. UTKFace, gender skewed by race to 90 %, ResNet-18, ISSTA 2024, with groups and a metric "
-    "of its own (accuracy / mean one-vs-rest difference of equalized odds): domain-independent .8875 / .0159, bias "
-    "mimicking .9023 / .0241, BC+BB .9034 / .0398, undersampling .8680 / .0212, adversarial .8197 / .2340, MFD .8337 / "
-    ".0490."
+    "WIDER Attribute, EfficientNet-B3 to B0, 16 classes, groups by gender, one run (Berkeley MIDS capstone 2023, "
+    "https://lindseyejbang.wixsite.com/fairlearnkd, second-hand): mean recall gap of the teacher .084, of plain "
+    "KD .123 (+46 %), with the critic .075 (−39 %) at −0.36 % accuracy. UTKFace, gender skewed by race to 90 %, "
+    "ResNet-18, Yang et al. 2024 (arXiv 2401.03695), with groups and a metric of its own (accuracy / mean "
+    "one-vs-rest difference of equalized odds): domain-independent .8875 / .0159, bias mimicking .9023 / .0241, "
+    "BC+BB .9034 / .0398, undersampling .8680 / .0212, adversarial .8197 / .2340, MFD .8337 / .0490."
 )
 LIMITS = (
     "Gender, race and age are what UTKFace's annotations say, mostly estimated by a model and checked by "
@@ -110,7 +110,7 @@ def page(study: Study) -> str:
     what = (
         "UTKFace (Zhang, Song and Qi 2017, https://arxiv.org/abs/1702.08423), 64 pixels, without redundant copies. "
         f"Skewed: the training images are thinned until {100 * SKEW:g} % of each class are in one group; validation "
-        "and test images are not. That group is given to the class by order, not found in the data, and thinning "
+        "and test images are not. Which group that is goes by the classes' order, not by the data, and thinning "
         "changes the shares of the classes too: the tables of training images show both. Mean ± standard "
         f"deviation over the seeds, each with a teacher, a split and initial weights of its own. {INTERVALS} "
         f"{SHARED_IMAGES} Relative changes of the gap are geometric means of the seeds' own."
@@ -200,8 +200,8 @@ def _floor(table: pd.DataFrame, counts: Mapping[str, Any], one: str) -> str:
     drawn = np.random.default_rng(0).binomial(test, accuracy, size=(10_000, *test.shape)) / test
     gap = (drawn.max(axis=-1) - drawn.min(axis=-1)).mean()
     return wrapped(
-        f"A model whose every class has KD's accuracy as its recall in all groups alike would show a mean recall gap "
-        f"of about {100 * gap:.1f} %, since the smallest cell has {test.min():,} test images."
+        f"Even a model of KD's accuracy with equal recall in all groups would show a mean recall gap of about "
+        f"{100 * gap:.1f} % by sampling error: the smallest cell has {test.min():,} test images."
     )
 
 
@@ -211,7 +211,7 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
         if not has_run(table, "KD", base, setting=one):
             continue
         parts = [say_difference(table, "KD", base, m, title, setting=one) for m, title in TITLES.items()]
-        said.append(f"KD less {base}: {'; '.join(parts)}. {_relative(table, base, one)}")
+        said.append(f"KD − {base}: {'; '.join(parts)}. {_relative(table, base, one)}")
     return said
 
 

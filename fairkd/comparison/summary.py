@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairkd.pareto import not_beaten
+from fairkd.pareto import fairest_near_best, not_beaten
+from fairkd.shown import signed
 
 #: What the comparison reports of every model.
 METRICS = ("accuracy", "worst_group_accuracy", "recall_gap")
@@ -32,9 +33,9 @@ def summarize_methods(table: pd.DataFrame, *, confidence: float = 0.95) -> pd.Da
         Rows ``method, distiller, mitigation, family, metric, seeds, mean, std, difference, low, high,
         supported_seeds, validation, param_count, seconds`` in the table's order. ``std`` is over the seeds, NaN
         for one seed. ``difference`` is the mean paired difference to plain KD with Student's interval over the
-        seeds, which holds both their spread and the sampling of the test split; of one seed it is that seed's
-        bootstrap interval. ``supported_seeds`` counts the seeds whose own interval excludes 0 in the direction
-        of the mean.
+        seeds: of other trainings on these data. Where a seed draws the split, the splits share samples, so that the
+        interval is too narrow for other data. Of one seed it is that seed's bootstrap interval.
+        ``supported_seeds`` counts the seeds whose own interval excludes 0 in the direction of the mean.
     """
     rows = []
     for (method, metric), part in table.groupby(["method", "metric"], sort=False):
@@ -61,14 +62,15 @@ def summarize_methods(table: pd.DataFrame, *, confidence: float = 0.95) -> pd.Da
     return pd.DataFrame(rows)
 
 
-def best_method(summary: pd.DataFrame, tolerance: float) -> str:
+def best_method(summary: pd.DataFrame, tolerance: float) -> str | None:
     """Return the method with the smallest validation recall gap within ``tolerance`` of the best accuracy.
 
-    The teacher does not take part: the choice is between students. Test data play no part in it.
+    The teacher does not take part: the choice is between students. Test data play no part in it. ``None``: no recall
+    gap is defined, as with one group.
     """
     wide = _students(summary, "validation")
-    near = wide[wide["accuracy"] >= wide["accuracy"].max() - tolerance]
-    return str(near["recall_gap"].idxmin())
+    place = fairest_near_best(wide["accuracy"].to_numpy(), wide["recall_gap"].to_numpy(), tolerance)
+    return None if place is None else str(wide.index[place])
 
 
 def pareto_methods(summary: pd.DataFrame, *, by: str = "mean") -> set[str]:
@@ -146,5 +148,4 @@ def mean_and_std(row: pd.Series) -> str:
 def _signed_interval(row: pd.Series) -> str:
     if np.isnan(row["difference"]) or row["method"] == BASELINE:
         return ""
-    text = f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
-    return text.replace("-", "−")
+    return f"{signed(row['difference'])} ({signed(row['low'])} to {signed(row['high'])})"

@@ -62,7 +62,9 @@ def _read(
     path = find_file(root, files, names, "CelebA")
     comma = path.endswith(".csv")
     lines = [line.split("," if comma else None) for line in root.read(path).decode("utf-8-sig").splitlines()]
-    lines = [[cell.strip() for cell in line] for line in lines if line]
+    lines = [[cell.strip() for cell in line] for line in lines if any(line)]
+    if not lines:
+        raise DataError(f"{path} is empty; fetch it again")
     header: list[str] = []
     if comma:
         header, lines = lines[0][1:], lines[1:]

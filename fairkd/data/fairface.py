@@ -8,7 +8,7 @@ import numpy as np
 
 from fairkd.data.assemble import assemble
 from fairkd.data.attributes import Columns
-from fairkd.data.files import relative_name
+from fairkd.data.files import listed_names
 from fairkd.data.pixels import ImageFiles
 from fairkd.data.plan import DataOptions, Plan
 from fairkd.data.profile import Profile, Records
@@ -39,7 +39,7 @@ def plan(options: DataOptions) -> Plan:
         files = root.files()
         paths = [find_file(root, files, [name], "FairFace") for name in FILES]
         tables = [parse_table(root.read(path), path) for path in paths]
-        listed = [[relative_name(name) for name in table.column("file", "the header")] for table in tables]
+        listed = [listed_names(table.column("file", "the header"), table.name) for table in tables]
         names = locate(root, files, [*listed[0], *listed[1]], f"{FILES[0]} and {FILES[1]}")
         pixels = ImageFiles(root.path, names, [files[name] for name in names])
     columns = {

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from fairkd.data.listing import Listing, Stamp, archive_listing_path, read_listing, write_listing
@@ -37,6 +37,21 @@ def relative_name(text: str) -> str:
     if "\0" in name:
         raise ValueError("holds a NUL character")
     return "/".join(parts)
+
+
+def listed_names(texts: Iterable[str], where: str) -> list[str]:
+    """Return the paths that a data set's own list gives, as :func:`relative_name` writes them.
+
+    Raises:
+        DataError: one of them leaves the data set; names it and ``where`` it stands.
+    """
+    names = []
+    for text in texts:
+        try:
+            names.append(relative_name(text))
+        except ValueError as error:
+            raise DataError(f"{where}: the path {text!r} {error}; fetch the file again") from None
+    return names
 
 
 class FolderRoot:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fairkd.data.assemble import assemble
 from fairkd.data.attributes import Columns
-from fairkd.data.files import relative_name
+from fairkd.data.files import listed_names
 from fairkd.data.pixels import ImageFiles
 from fairkd.data.plan import DataOptions, Plan
 from fairkd.data.profile import Profile, Records
@@ -39,7 +39,7 @@ def plan(options: DataOptions) -> Plan:
         files = root.files()
         path = find_file(root, files, [FILE], "Waterbirds")
         table = parse_table(root.read(path), path)
-        listed = [relative_name(name) for name in table.column("img_filename", "the header")]
+        listed = listed_names(table.column("img_filename", "the header"), path)
         names = locate(root, files, listed, path)
         pixels = ImageFiles(root.path, names, [files[name] for name in names])
     values = {"bird": _named(table, "y"), "place": _named(table, "place")}

@@ -17,7 +17,7 @@ import numpy as np
 
 from fairkd.data.assemble import assemble
 from fairkd.data.attributes import Columns
-from fairkd.data.files import Root, relative_name
+from fairkd.data.files import Root, listed_names
 from fairkd.data.image_folder import split_code
 from fairkd.data.listing import Stamp
 from fairkd.data.pixels import ImageFiles
@@ -70,7 +70,7 @@ def plan(options: DataOptions) -> Plan:
     with closing(open_source(options, PROFILE.name, hint)) as root:
         files = root.files()
         images, scenes = _annotations(root, files)
-        listed = [relative_name(str(image["file_name"])) for image in images]
+        listed = listed_names((str(image["file_name"]) for image in images), " and ".join(FILES))
         names = locate(root, files, listed, " and ".join(FILES))
         pixels = ImageFiles(root.path, names, [files[name] for name in names])
     numbers = [int(image["scene_id"]) for image in images]

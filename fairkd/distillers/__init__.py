@@ -1,6 +1,6 @@
 """Distillers: named losses that compare a student's outputs with its teacher's, alone or summed.
 
-``"kd"``, ``"kd+rkd"``, ``"kd+0.5*rkd"``: each term has its paper's weight relative to the cross-entropy, times
+``"kd"``, ``"kd+rkd"``, ``"kd+0.5*rkd"``: each term has its reference weight relative to the cross-entropy, times
 the factor in front of it.
 """
 
@@ -41,22 +41,22 @@ _TERM = re.compile(r"\s*(?:([0-9.eE+-]+)\s*\*)?\s*([A-Za-z_]\w*)\s*")
 class DistillerEntry:
     """What ``list_distillers`` says of a distiller.
 
-    ``paper_weight``: the loss's weight over that of the cross-entropy, in the paper's code. ``options``: the
-    parameters that it reads; no other parameter of the scope changes its result.
+    ``reference_weight``: the loss's weight over that of the cross-entropy, in the paper's code or in Tian et al. 2020.
+    ``options``: the parameters that it reads; no other parameter of the scope changes its result.
     """
 
     name: str
     compares: str
     description: str
     source: str
-    paper_weight: float
+    reference_weight: float
     options: tuple[str, ...]
     kind: type[Term] | None
 
     @property
     def weight(self) -> float:
-        """The term's factor, so that the default task and distill weights give the paper's proportion."""
-        return self.paper_weight / KD_RATIO
+        """The term's factor, so that the default task and distill weights give the reference's proportion."""
+        return self.reference_weight / KD_RATIO
 
     @property
     def several_teachers(self) -> bool:
@@ -134,7 +134,7 @@ _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 
 
 def list_distillers() -> pd.DataFrame:
-    """Return one row a distiller: ``name, compares, description, source, paper_weight, options``."""
+    """Return one row a distiller: ``name, compares, description, source, reference_weight, options``."""
     return pd.DataFrame(
         [
             {
@@ -142,7 +142,7 @@ def list_distillers() -> pd.DataFrame:
                 "compares": entry.compares,
                 "description": entry.description,
                 "source": f"https://arxiv.org/abs/{entry.source}" if entry.source else "",
-                "paper_weight": entry.paper_weight,
+                "reference_weight": entry.reference_weight,
                 "options": ", ".join(entry.options),
             }
             for entry in _ENTRIES

@@ -144,7 +144,7 @@ _ENTRIES = (
         "recall_gap_critic",
         "adversary",
         "a critic predicts the batch's recall gaps; the student makes its prediction smaller",
-        "Berkeley MIDS capstone 2023",
+        "https://lindseyejbang.wixsite.com/fairlearnkd",
         (*_CRITIC, "critic_published"),
         _critic,
     ),

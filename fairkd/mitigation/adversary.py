@@ -181,7 +181,7 @@ class GradientReversal(Adversary):
 
 
 class GradientProjection(Adversary):
-    """Remove from the student's gradient what would help the adversary, then step against the adversary.
+    """Remove from the student's gradient its component along the adversary's, then step against the adversary.
 
     Each parameter of the student receives :func:`project_gradient` of its task gradient and its gradient of the
     adversary's loss; the adversary receives its own.

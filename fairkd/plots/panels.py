@@ -210,3 +210,11 @@ def ring(fig: go.Figure, x: float, y: float, *, row: int) -> None:
     marker = {"symbol": "circle-open", "size": 16, "color": TEXT, "line": {"width": 2.5}}
     point = go.Scatter(x=[x], y=[y], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
     fig.add_trace(point, row=row, col=1)
+
+
+def bubble_sizes(values: np.ndarray, smallest: float = 10, largest: float = 32) -> np.ndarray:
+    """Return diameters in pixels whose areas follow ``values``; NaN, and what would hardly be seen, is ``smallest``."""
+    known = values[~np.isnan(values)]
+    most = float(known.max()) if known.size else 0.0
+    diameters: np.ndarray = largest * np.sqrt(np.nan_to_num(values) / (most or 1.0))
+    return diameters.clip(smallest, largest)

@@ -6,13 +6,21 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from fairkd.plots.panels import error_bars, levels, numbers, panels, require, require_one_row_each, ring
+from fairkd.plots.panels import (
+    bubble_sizes,
+    error_bars,
+    levels,
+    numbers,
+    panels,
+    require,
+    require_one_row_each,
+    ring,
+)
 from fairkd.plots.text import count, escape, estimate, lines, metric, model_label, quantity, shorten
 from fairkd.plots.theme import ACCENT, LINE, MODEL_STYLES, SMALL, TEXT, finish, model_styles
 from fairkd.plots.tradeoff import name_tradeoff_axes
 
 _FRONT, _BEHIND = 13.0, 8.0
-_SMALLEST, _LARGEST = 10.0, 30.0
 
 
 def pareto_front(
@@ -53,8 +61,10 @@ def pareto_front(
     behind = table[~named]
     if len(behind):
         fig.add_trace(_behind(behind, disparity, size))
-    for _, row in table[named].iterrows():
-        marker = styles[row["model"]].marker(_diameter(row, table, size))
+    sizes = bubble_sizes(numbers(table, size)[0]) if size else np.full(len(table), _FRONT)
+    for place in np.flatnonzero(named):
+        row = table.iloc[place]
+        marker = styles[row["model"]].marker(float(sizes[place]))
         fig.add_trace(_point(row.to_frame().T, marker, disparity, size))
     if "selected" in table.columns:
         for _, row in table[table["selected"].eq(True)].iterrows():
@@ -138,13 +148,6 @@ def _hover(row: pd.Series, disparity: str, size: str | None) -> str:
         escape(model_label(row["model"])),
         f"accuracy {estimate(accuracy, accuracy_low, accuracy_high)}",
         f"{escape(metric(disparity).label)} {estimate(gap, gap_low, gap_high)}",
-        f"{escape(metric(size).label)} {quantity(float(row[size]))}" if size else "",
+        f"{escape(metric(size).label)} {quantity(numbers(table, size)[0][0])}" if size else "",
         count(numbers(table, "n")[0][0]),
     )
-
-
-def _diameter(row: pd.Series, table: pd.DataFrame, size: str | None) -> float:
-    if size is None:
-        return _FRONT
-    largest = float(np.nanmax(table[size].to_numpy(dtype=float))) or 1.0
-    return float(np.clip(_LARGEST * np.sqrt(float(row[size]) / largest), _SMALLEST, _LARGEST))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fairkd.metrics.registry import METRICS as MEASURED
+from fairkd.shown import decimals
 
 #: Explains the arrows of :attr:`Metric.heading`.
 ARROWS = "↑\xa0higher\xa0is\xa0better, ↓\xa0lower\xa0is\xa0better"
@@ -105,7 +106,7 @@ def metric(name: object) -> Metric:
 
 def number(value: float, digits: int = 3) -> str:
     """Write a number with a true minus sign; NaN as ``n/a``."""
-    return "n/a" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+    return decimals(value, digits)
 
 
 def estimate(value: float, low: float = math.nan, high: float = math.nan, digits: int = 3) -> str:

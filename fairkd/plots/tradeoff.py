@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fairkd.plots.panels import (
+    bubble_sizes,
     error_bars,
     heading,
     levels,
@@ -21,7 +22,7 @@ from fairkd.plots.text import ARROWS, count, escape, estimate, lines, metric, mo
 from fairkd.plots.theme import MODEL_STYLES, SMALL, Style, finish, model_styles
 
 #: Diameters in pixels: where no size is shown, and the range where one is.
-_MARKER, _SMALLEST, _LARGEST = 13.0, 10.0, 34.0
+_MARKER = 13.0
 _TRADED = ("accuracy", "recall_gap")
 
 
@@ -48,7 +49,7 @@ def accuracy_versus_disparity(
     require(table, columns, "accuracy_versus_disparity")
     require_one_row_each(table, ["model"], "accuracy_versus_disparity")
     styles = model_styles(levels(table["model"]))
-    sizes = _marker_sizes(numbers(table, size)[0]) if size else np.full(len(table), _MARKER)
+    sizes = bubble_sizes(numbers(table, size)[0]) if size else np.full(len(table), _MARKER)
     fig, height = panels([380])
     for position, model in enumerate(table["model"]):
         marker = styles[model].marker(float(sizes[position]))
@@ -141,14 +142,6 @@ def _model_point(
         hovertext=[hover],
         hoverinfo="text",
     )
-
-
-def _marker_sizes(values: np.ndarray) -> np.ndarray:
-    """Return diameters in pixels whose areas follow ``values``; the smallest stay visible."""
-    known = values[~np.isnan(values)]
-    largest = float(known.max()) if known.size else 1.0
-    diameters: np.ndarray = _LARGEST * np.sqrt(np.nan_to_num(values) / (largest or 1.0))
-    return diameters.clip(_SMALLEST, _LARGEST)
 
 
 def _weight_line(rows: pd.DataFrame, name: str, style: Style) -> go.Scatter:

@@ -118,6 +118,8 @@ def make_settings(experiment: Experiment, part: Part, splits: Splits, device: st
 
 def precision(experiment: Experiment, part: Part, splits: Splits, device: str) -> Precision:
     """Return the number format of a network's training; ``auto`` is the fastest on the device."""
+    if not getattr(experiment, f"{part}_epochs"):
+        return "float32"
     if experiment.precision != "auto":
         return experiment.precision
     measure = functools.partial(

@@ -8,6 +8,7 @@ from typing import Any
 
 from fairkd.errors import ArtifactError
 from fairkd.plots.text import metric, model_label
+from fairkd.shown import decimals
 from fairkd.store import read_json
 
 METRICS = "metrics.json"
@@ -150,5 +151,4 @@ def _number(value: Any) -> float | None:
 def _decimals(value: float | None) -> str:
     if value is None:
         return "n/a"
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
-    return text.replace("-", "−")
+    return f"{value:,.0f}".replace("-", "−") if abs(value) >= 1000 else decimals(value)

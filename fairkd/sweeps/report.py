@@ -11,6 +11,7 @@ import pandas as pd
 from fairkd.comparison.summary import METRIC_TITLES, METRICS, as_points
 from fairkd.report import REPORT, asset, policy, render_page, unescaped
 from fairkd.report.card import records
+from fairkd.shown import signed
 from fairkd.store import write_atomic
 from fairkd.sweeps.results import Results, describe_rule
 
@@ -70,7 +71,7 @@ def find(results: Results) -> list[str]:
         sentences.append(
             f"On test data its recall gap is {abs(gap['difference']):.3f} "
             f"{'above' if gap['difference'] > 0 else 'below'} that of plain KD "
-            f"(interval {_minus(gap['low'])} to {_minus(gap['high'])}): "
+            f"(interval {signed(gap['low'])} to {signed(gap['high'])}): "
             + ("the interval excludes 0." if settled else "the data do not settle the sign.")
         )
     others = len(results.front - {results.chosen}) or "No"
@@ -79,10 +80,6 @@ def find(results: Results) -> list[str]:
         "gap on validation data."
     )
     return sentences
-
-
-def _minus(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
 
 
 def _figures(results: Results) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def choose(summary: pd.DataFrame, tolerance: float) -> tuple[frozenset[str], str
     students = summary[fit & ~summary["method"].isin(undefined)]
     if students.empty:
         return frozenset(), ""
-    return frozenset(pareto_methods(students, by="validation")), best_method(students, tolerance)
+    return frozenset(pareto_methods(students, by="validation")), best_method(students, tolerance) or ""
 
 
 def trial_table(trials: Sequence[Trial], records: Mapping[str, Record]) -> pd.DataFrame:

@@ -19,6 +19,9 @@ _NOT_SWEPT = {
     "seeds": "use --seeds",
     "run_name": "it names the sweep: use -p run_name",
     "output_dir": "use -p output_dir",
+    **dict.fromkeys(
+        ("distillers", "mitigations", "every_pair"), "it is of `fairkd compare`: vary distiller or mitigation"
+    ),
 }
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:log)?")

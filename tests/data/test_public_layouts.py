@@ -88,6 +88,13 @@ def test_fairface_that_is_incomplete(fairface):
         check_dataset("fairface", data_root=fairface)
 
 
+def test_fairface_with_a_path_out_of_it(fairface):
+    file = fairface / "fairface_label_val.csv"
+    file.write_text(file.read_text().replace("val/", "../val/", 1))
+    with pytest.raises(DataError, match=r"fairface_label_val.csv: the path '../val/.*' leaves the data root"):
+        check_dataset("fairface", data_root=fairface)
+
+
 # Waterbirds
 
 
@@ -121,6 +128,7 @@ def test_waterbirds(waterbirds):
         ("99,000.Some_Bird/bird_0000.jpg,1,3,0,x", "metadata.csv: split is '3' in row 50; allowed: 0, 1, 2"),
         ("99,gone.jpg,1,0,0,x", "lacks 1 of the 49 images listed in metadata.csv, first 'gone.jpg'"),
         ("99,,1,0,0,x", "column 'img_filename' is empty in row 50"),
+        ("99,/x.jpg,1,0,0,x", "metadata.csv: the path '/x.jpg' is absolute; fetch the file again"),
     ],
 )
 def test_bad_metadata(waterbirds, line, message):
@@ -186,6 +194,13 @@ def test_celeba_without_an_attribute_or_a_split(celeba):
     (file,) = celeba.glob("list_attr_celeba.*")
     file.write_text(file.read_text() + "000049.jpg 1\n")
     with pytest.raises(DataError, match=r"image 49: .* values where 4 are expected"):
+        check_dataset("celeba", data_root=celeba)
+
+
+def test_celeba_without_a_line(celeba):
+    (file,) = celeba.glob("list_attr_celeba.*")
+    file.write_text("\n\n")
+    with pytest.raises(DataError, match=r"list_attr_celeba\.(csv|txt) is empty; fetch it again"):
         check_dataset("celeba", data_root=celeba)
 
 
@@ -286,6 +301,10 @@ def test_wider_with_all_its_scenes(wider):
         (
             '{"images": [{"file_name": "test/0.jpg", "scene_id": 0, "targets": []}]}',
             "lacks 1 of the 65 images",
+        ),
+        (
+            '{"images": [{"file_name": "C:/0.jpg", "scene_id": 0, "targets": []}]}',
+            "wider_attribute_test.json: the path 'C:/0.jpg' is absolute",
         ),
     ],
 )

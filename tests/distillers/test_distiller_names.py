@@ -25,11 +25,11 @@ def check(spec: str, **options: Any) -> None:
 
 def test_the_list_names_every_distiller_with_its_source_and_options():
     table = list_distillers()
-    assert list(table.columns) == ["name", "compares", "description", "source", "paper_weight", "options"]
+    assert list(table.columns) == ["name", "compares", "description", "source", "reference_weight", "options"]
     assert set(table["name"]) == NAMES and len(table) == len(NAMES)
     sourced = table[table["name"] != "none"]
     assert sourced["source"].str.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}").all()
-    assert (sourced["paper_weight"] > 0).all()
+    assert (sourced["reference_weight"] > 0).all()
     options = {option for text in table["options"] for option in text.split(", ") if option}
     common = {"distiller", "distill_weight", "task_weight", "teacher_outputs"}
     assert options == set(Experiment.names(["distillation"])) - common

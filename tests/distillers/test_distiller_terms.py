@@ -89,8 +89,10 @@ def test_a_distiller_is_its_loss_with_its_paper_s_weight(name):
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_the_listed_weight_is_the_paper_s(name):
     ((factor, entry),) = distiller_entries(name)
-    assert factor == 1 and entry.paper_weight == WEIGHTS[name]
-    assert entry.weight * DEFAULT_DISTILL_WEIGHT / DEFAULT_TASK_WEIGHT == pytest.approx(entry.paper_weight)
+    assert factor == 1 and entry.reference_weight == WEIGHTS[name]
+    assert entry.weight * DEFAULT_DISTILL_WEIGHT / DEFAULT_TASK_WEIGHT == pytest.approx(
+        entry.reference_weight
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 7.0])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,3 +53,9 @@ def test_metrics_need_neither_torch_nor_fairlearn() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_documents_list_every_metric_with_its_definition():
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (higher|lower) \| (.+?) \|$", text, flags=re.MULTILINE)
+    assert rows == [(name, one.title, one.better, one.definition) for name, one in METRICS.items()]

@@ -66,6 +66,11 @@ def test_no_two_values_look_the_same():
         ({}, "a sweep varies something"),
         ({"temprature": "1,2"}, "did you mean 'temperature'"),
         ({"seed": "0,1"}, "--param seed cannot be swept; use --seeds"),
+        (
+            {"every_pair": "true,false"},
+            "--param every_pair cannot be swept; it is of `fairkd compare`: vary dist",
+        ),
+        ({"distillers": [["kd"], ["dkd"]]}, "--param distillers cannot be swept; it is of `fairkd compare`"),
         ({"output_dir": "a,b"}, "--param output_dir cannot be swept; use -p output_dir"),
         ({"temperature": "1,0"}, "temperature=0 is not allowed"),
         ({"temperature": "hot"}, "temperature='hot' is not allowed"),

@@ -36,9 +36,12 @@ def show(figure: Callable[..., go.Figure], table: pd.DataFrame, *more: Any, **op
 
 
 def show_changes(table: pd.DataFrame) -> None:
-    """Display :func:`fairkd.tables.overview` with its verdicts' symbols in colour; text is escaped."""
+    """Display :func:`fairkd.tables.overview` with coloured symbols, or say why it is empty; text is escaped."""
     from IPython.display import HTML, display
 
+    if table.empty:
+        say(f"No table: {table.attrs['reason']}.")
+        return
     markup = table.rename(columns=lambda name: str(name).replace("_", " ")).to_html(escape=True)
     for symbol, color in _COLORS.items():
         markup = markup.replace(symbol, f'<span style="color:{color};font-weight:700">{symbol}</span>')

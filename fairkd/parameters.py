@@ -38,7 +38,7 @@ class Parameters(BaseModel):
         "set's own",
     )
     audit_groups: tuple[str, ...] = _field(
-        "data", (), "further groups to count in the data audit, written as group is; [] for none"
+        "data", (), "further groups to audit the data and the models by, written as group is; [] for none"
     )
     bias: Literal["auto", "subsample", "tint", "grey", "noise", "blur", "contrast", "brightness"] = _field(
         "data",

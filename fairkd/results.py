@@ -17,7 +17,7 @@ from fairkd.narrative import conclude
 from fairkd.predictions import Predictions
 from fairkd.recipes import TrainedModel
 from fairkd.runs import list_runs
-from fairkd.store import write_atomic, write_csv, write_json
+from fairkd.store import read_json, write_atomic, write_csv, write_json
 from fairkd.tables import overall
 
 #: (model, baseline): what distillation changed, and what the mitigation changed.
@@ -101,6 +101,11 @@ def efficiency(models: Mapping[str, TrainedModel], splits: Splits) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
+def _precision(trained: TrainedModel) -> str:
+    """Return the number format of a training; ``auto`` is measured, so that only the artefact says what it was."""
+    return str(read_json(trained.folder / "config.json")["determined_by"].get("precision", "not trained"))
+
+
 def save_results(experiment: Experiment, models: Mapping[str, TrainedModel], costs: pd.DataFrame) -> Path:
     """Write the run's tables into its folder and return ``metrics.json``'s path.
 
@@ -121,6 +126,7 @@ def save_results(experiment: Experiment, models: Mapping[str, TrainedModel], cos
     write_csv(folder / "efficiency.csv", costs)
     summary = summarize(predictions, COMPARISONS, **bootstrap_options(experiment))
     summary["efficiency"] = {row["model"]: {k: row[k] for k in _COSTS} for row in costs.to_dict("records")}
+    summary["precision"] = {name: _precision(trained) for name, trained in models.items()}
     summary["findings"] = run_findings(predictions, experiment)
     summary["experiment"] = experiment.model_dump(exclude={"output_dir", "run_name", "device"})
     write_json(folder / "metrics.json", summary)

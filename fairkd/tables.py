@@ -58,17 +58,19 @@ def accuracy_and_disparity(table: pd.DataFrame, disparity: str = "recall_gap") -
     return pd.DataFrame(flat).loc[list(dict.fromkeys(rows["model"]))].reset_index()
 
 
-def overview(evaluation: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
+def overview(
+    evaluation: pd.DataFrame, changes: pd.DataFrame, metrics: Sequence[str] = tuple(METRICS)
+) -> pd.DataFrame:
     """Return one row a metric: n, each model's ``value (low–high)``, and each difference with its verdict's symbol.
 
     Args:
         evaluation: :func:`evaluate_models`'s rows.
         changes: :func:`fairkd.analysis.inflation`'s rows.
+        metrics: the rows.
 
     Returns:
         Text; the columns of differences are named ``model − baseline``, their symbols are those of :data:`SYMBOLS`.
     """
-    metrics = list(METRICS)
     wide = headline(evaluation, metrics).T
     sizes = overall(evaluation, metrics).drop_duplicates("metric").set_index("metric")["n"]
     wide.insert(0, "n", [f"{sizes[name]:,}" for name in metrics if name in sizes])

@@ -24,6 +24,7 @@ from fairkd.analysis import (
     optimize_thresholds,
     prediction_sensitivity,
     project,
+    regroup,
     saliency_examples,
     saliency_maps,
     saliency_method,
@@ -34,11 +35,14 @@ from fairkd.errors import DataError
 from fairkd.inference import ArrayOutputs, outputs_of
 from fairkd.predictions import Predictions
 from fairkd.recipes import TrainedModel
+from fairkd.tables import evaluate_models, overview
 
 ONE_GROUP = "there is one group, {name}: nothing to compare between groups"
 _Input = TypeVar("_Input")
 #: Rows of a projection, and of the pairs whose predictions are compared: more would not be seen, or take long.
 _PROJECTED, _PAIRED = 1000, 1000
+#: What is asked of further attributes.
+_DISPARITIES = ("worst_group_accuracy", "accuracy_gap", "recall_gap")
 
 
 def by_model(
@@ -74,6 +78,22 @@ def inflations(
         for model, baseline in pairs
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def other_attributes(
+    predictions: Mapping[str, Predictions], splits: Splits, pairs: Iterable[tuple[str, str]], **options: Any
+) -> pd.DataFrame:
+    """Return :func:`fairkd.tables.overview` by each further attribute that the data are audited for.
+
+    Returns:
+        One row per attribute and disparity; none where ``audit_groups`` names no attribute.
+    """
+    tables, pairs = {}, list(pairs)
+    for attribute in splits.attributes:
+        models = {name: regroup(one, splits, attribute) for name, one in predictions.items()}
+        changes = inflations(models, pairs, **options)
+        tables[attribute] = overview(evaluate_models(models, **options), changes, _DISPARITIES)
+    return pd.concat(tables) if tables else nothing("audit_groups names no further attribute")
 
 
 def breakdown(table: pd.DataFrame, level: str, splits: Splits) -> pd.DataFrame:

@@ -69,8 +69,15 @@ def write_run(folder: Path, text: str = "plain") -> Path:
         new_code_cell("fig", outputs=[figure("Second"), display(text_markdown=f"**{text}**")]),
     )
     models = {"teacher": {"accuracy": metric(0.9, 0.8, 0.95)}, text: {"accuracy": metric(None)}}
+    difference = {"difference": 0.1, "low": 0.05, "high": 0.2, "supported": True}
     write_json(
-        folder / "metrics.json", {"models": models, "findings": [f"Finding {text}"], "comparisons": []}
+        folder / "metrics.json",
+        {
+            "models": models,
+            "findings": [f"Finding {text}"],
+            "comparisons": [{"model": text, "baseline": "teacher", "metric": "accuracy", **difference}],
+            "precision": {"teacher": "bfloat16", "student_kd": "bfloat16", "student_fair": text},
+        },
     )
     write_json(
         folder / "experiment.json",
@@ -224,6 +231,12 @@ def test_the_first_page_has_numbers_findings_changed_parameters_and_versions(pla
     ]
     assert re.findall(r"<code>(\w+)</code>", changed) == ["label_column", "temperature"]
     assert "not installed" in plain.text
+    assert "bfloat16, plain" in plain.text
+    assert "of one training seed; ● the interval excludes 0" in plain.text
+    assert (
+        "over several seeds: fairkd compare -p label_column plain -p temperature 2.0 -p distillers '[]' "
+        """-p mitigations '["gradient_reversal"]' -p seeds 5"""
+    ) in plain.text
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from fairkd.results import (
     save_models,
     save_results,
 )
+from fairkd.store import write_json
 
 
 def guesses(splits: Splits, split: str, seed: int) -> Predictions:
@@ -55,6 +56,8 @@ def trained(tiny_splits, tmp_path) -> dict[str, TrainedModel]:
         folder.mkdir(parents=True)
         state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
         save_file(state, folder / "model.safetensors")
+        determined = {} if role == "teacher" else {"precision": "float32"}
+        write_json(folder / "config.json", {"determined_by": determined})
         predictions = [guesses(tiny_splits, split, seed) for split in ("test", "validation")]
         models[role] = TrainedModel(network, pd.DataFrame(), *predictions, folder=folder)
     return models
@@ -77,7 +80,8 @@ def test_metrics_json_has_the_documented_keys(tiny_experiment, trained, costs):
     path = save_results(tiny_experiment, trained, costs)
     assert path == tiny_experiment.run_folder / "metrics.json"
     content = json.loads(path.read_text(encoding="utf-8"))
-    assert set(content) == {"models", "comparisons", "efficiency", "findings", "experiment"}
+    assert set(content) == {"models", "comparisons", "efficiency", "precision", "findings", "experiment"}
+    assert content["precision"] == {"teacher": "not trained"} | dict.fromkeys(ROLES[1:], "float32")
     assert list(content["models"]) == ["teacher", "student_scratch", "student_kd", "student_fair"]
     for metrics in content["models"].values():
         assert set(metrics) == set(METRICS)

@@ -11,6 +11,7 @@ from fairkd.analysis.individual import counterfactual_flips, prediction_sensitiv
 from fairkd.analysis.inflation import inflation
 from fairkd.analysis.leakage import group_leakage
 from fairkd.analysis.postprocess import calibrate_groups, optimize_thresholds
+from fairkd.analysis.regroup import regroup
 from fairkd.analysis.representation import class_geometry, group_mmd, project
 from fairkd.analysis.saliency import saliency_maps, saliency_method
 from fairkd.analysis.saliency_overlap import map_overlap, saliency_examples, saliency_overlap
@@ -32,6 +33,7 @@ __all__ = [
     "optimize_thresholds",
     "prediction_sensitivity",
     "project",
+    "regroup",
     "reliability",
     "saliency_examples",
     "saliency_maps",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fairkd.config import Experiment
-from fairkd.errors import ArtifactError
+from fairkd.errors import ArtifactError, ParameterError
 from fairkd.report.summary import METRICS, capital, differences, read_metrics, table
 from fairkd.run_state import read_status
 from fairkd.store import file_digest, read_json, write_atomic
@@ -141,6 +141,7 @@ def _results(run_folder: Path) -> dict[str, Any]:
         styles = model_styles(headline.models)
         return {
             "findings": [str(finding) for finding in metrics.get("findings", [])],
+            "precision": ", ".join(dict.fromkeys(map(str, metrics.get("precision", {}).values()))),
             "headline": headline,
             "differences": differences(metrics),
             "all_metrics": table(metrics, None),
@@ -162,12 +163,22 @@ def _setting(run_folder: Path) -> dict[str, Any]:
     versions = {"Python": environment.get("python"), **environment.get("packages", {})}
     return {
         "subtitle": _subtitle(values),
+        "several": _several_seeds(values),
         "parameters": parameters,
         "command": description.get("command", ""),
         "data_fingerprint": str(description.get("data_fingerprint", "")),
         "versions": [(name, version or "not installed") for name, version in versions.items() if description],
         "machine": environment.get("platform", ""),
     }
+
+
+def _several_seeds(values: dict[str, Any]) -> str:
+    """Return the command that compares the run's mitigation with plain KD over seeds, if this version can read it."""
+    try:
+        experiment = Experiment(**values).replace(run_name=None, distillers=())
+        return experiment.replace(mitigations=(experiment.mitigation,), seeds=5).command_of("compare")
+    except ParameterError:
+        return ""
 
 
 def _parameter(name: str, value: Any) -> dict[str, Any]:

@@ -90,11 +90,6 @@ class Plan:
         """Number of images in each split."""
         return {split: len(rows) for split, rows in self.rows.items()}
 
-    @property
-    def tinted(self) -> bool:
-        """Whether the groups are tints."""
-        return self.effect == "tint"
-
     def load(self) -> Splits:
         """Decode what is not yet decoded.
 

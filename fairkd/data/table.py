@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from fairkd.config import resolve_path, suggest
 from fairkd.data.files import Root, relative_name
 from fairkd.errors import DataError
@@ -124,13 +122,6 @@ def parse_table(data: bytes, name: str) -> Table:
         raise DataError(f"{name} has the column {repeated[0]!r} more than once; rename one of them")
     columns = {column: [row[i] for row in rows] for i, column in enumerate(header) if column}
     return Table(name, hashlib.sha256(data).hexdigest(), [number for number, _ in filled[1:]], columns)
-
-
-def encode(values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the code of each value, ``(n,)`` int64, and the names in natural order (2 before 10)."""
-    names = natural_order(set(values))
-    codes = {name: code for code, name in enumerate(names)}
-    return np.array([codes[value] for value in values], dtype=np.int64), tuple(names)
 
 
 def natural_order(names: set[str]) -> list[str]:

@@ -9,7 +9,7 @@ try:
 except ImportError as error:  # pragma: no cover
     raise ImportError("fairkd.plots needs plotly: pip install 'fairkd[notebooks]'") from error
 
-from fairkd.plots.comparison import efficiency_bars, inflation_by_class, inflation_chart, metric_comparison
+from fairkd.plots.comparison import efficiency_bars, inflation_chart, metric_comparison
 from fairkd.plots.curves import adversary_curves, training_curves
 from fairkd.plots.data import (
     association_bars,
@@ -57,7 +57,6 @@ __all__ = [
     "group_styles",
     "image_grid",
     "image_statistics",
-    "inflation_by_class",
     "inflation_chart",
     "inflation_forest",
     "leakage_dots",

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from fairkd.errors import DataError
 from fairkd.plots.multiples import Mark, Panel, row_panels
-from fairkd.plots.panels import ALL, breakdown, levels, numbers, overall, require, require_one_row_each
+from fairkd.plots.panels import levels, numbers, overall, require, require_one_row_each
 from fairkd.plots.text import (
     ARROWS,
     count,
@@ -100,8 +100,8 @@ def inflation_chart(comparisons: pd.DataFrame, *, title: str | None = None) -> g
 
     Args:
         comparisons: tidy rows ``model, baseline, metric, value, low, high, supported``; value is model minus
-            baseline. Rows of one ``class`` are left to :func:`inflation_by_class`. Symbols are filled where
-            ``supported`` (the interval excludes zero), open where not.
+            baseline. Rows of one ``class`` are left out; :func:`inflation_forest` draws such rows. Symbols are
+            filled where ``supported`` (the interval excludes zero), open where not.
         title: plain text.
 
     Raises:
@@ -132,47 +132,6 @@ def inflation_chart(comparisons: pd.DataFrame, *, title: str | None = None) -> g
         title or "Differences between models, paired",
         plot_height=drawn.height,
         note=ARROWS,
-        headings=drawn.headings,
-        legend=len(_SUPPORT),
-    )
-
-
-def inflation_by_class(
-    comparisons: pd.DataFrame, *, name: str | None = None, title: str | None = None
-) -> go.Figure:
-    """Show paired differences a class, one panel a pair of models.
-
-    Args:
-        comparisons: as for :func:`inflation_chart`; the rows of one ``class`` are drawn.
-        name: which metric; the first one with classes if ``None``.
-        title: plain text.
-
-    Raises:
-        DataError: a column is missing, no row is left, or a difference occurs twice.
-    """
-    require(comparisons, [*_DIFFERENCES, "class"], "inflation_by_class")
-    rows = breakdown(comparisons, "class")
-    name = str(rows["metric"].iloc[0]) if name is None and len(rows) else name
-    rows = rows[rows["metric"] == name]
-    if rows.empty:
-        raise DataError(f"inflation_by_class: no rows by class of metric {name!r}")
-    require_one_row_each(rows, ["model", "baseline", "class"], "inflation_by_class")
-    classes = levels(rows["class"])
-    styles = model_styles(levels(rows["model"]))
-    items = []
-    for (model, baseline), pair in rows.groupby(["model", "baseline"], sort=False, observed=True):
-        marks = [_difference_mark(row, classes.index(row["class"]), styles[model]) for row in _records(pair)]
-        items.append(Panel(f"{model_label(model)} −\xa0{model_label(baseline)}", "difference", marks))
-    names = [shorten(class_name, 16) for class_name in classes]
-    drawn = row_panels(
-        items, names, "class", row_height=22, heading_limit=14, same_scale=True, zero_line=True
-    )
-    _explain_symbols(drawn.fig)
-    return finish(
-        drawn.fig,
-        title or f"Difference in {metric(name).label} by class",
-        plot_height=drawn.height,
-        note=f"Model − baseline, on the same images. {metric(name).direction}",
         headings=drawn.headings,
         legend=len(_SUPPORT),
     )
@@ -228,7 +187,6 @@ def _cost_mark(
 def _difference_mark(row: dict[Hashable, Any], place: int, style: Style) -> Mark:
     supported = bool(pd.notna(row["supported"]) and row["supported"])
     pair = escape(f"{model_label(row['model'])} − {model_label(row['baseline'])}")
-    class_name = row.get("class")
     return Mark(
         row=place,
         value=row["value"],
@@ -239,7 +197,6 @@ def _difference_mark(row: dict[Hashable, Any], place: int, style: Style) -> Mark
         hollow=not supported,
         hover=lines(
             pair,
-            f"class {escape(class_name)}" if pd.notna(class_name) and class_name != ALL else "",
             f"{escape(metric(row['metric']).label)} {estimate(row['value'], row['low'], row['high'])}",
             "supported" if supported else "not supported",
             count(row["n"]),

@@ -288,7 +288,6 @@ FROM_TABLE: dict[str, tuple[Callable[..., go.Figure], Callable[[Tables], pd.Data
     "flip_dots": (plots.flip_dots, Tables.flips),
     "group_distances": (plots.group_distances, Tables.distances),
     "image_statistics": (plots.image_statistics, Tables.image_statistics),
-    "inflation_by_class": (plots.inflation_by_class, Tables.comparisons),
     "inflation_chart": (plots.inflation_chart, Tables.comparisons),
     "inflation_forest": (plots.inflation_forest, Tables.inflation),
     "leakage_dots": (plots.leakage_dots, Tables.leakage),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from fairkd import plots
+from fairkd.analysis import inflation
 from fairkd.data.audit import audit
 from fairkd.data.splits import ImageSet, Splits
 from fairkd.evaluation import compare, evaluate
@@ -21,6 +23,10 @@ def some_images(n: int, seed: int) -> ImageSet:
     labels, groups = np.arange(n) % 3, np.arange(n) // 3 % 2
     images = random.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
     return ImageSet(images, labels, groups, index=np.arange(n), unit=np.arange(n))
+
+
+def drawn_values(fig: go.Figure) -> list[float]:
+    return sorted(dot.x[0] for dot in fig.data if dot.x[0] is not None)
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +75,15 @@ def test_the_evaluation(models: dict[str, Predictions]) -> None:
 
 def test_the_comparison(models: dict[str, Predictions]) -> None:
     table = compare(models, replicates=20)
-    overall, by_class = table[table["class"] == "all"], table[table["class"] != "all"]
-    for fig, rows in ((plots.inflation_chart(table), overall), (plots.inflation_by_class(table), by_class)):
-        drawn = [dot.x[0] for dot in fig.data if dot.x[0] is not None]
-        assert sorted(drawn) == sorted(rows["value"])
+    overall = table[table["class"] == "all"]
+    assert drawn_values(plots.inflation_chart(table)) == sorted(overall["value"])
+
+
+def test_the_inflation(models: dict[str, Predictions]) -> None:
+    table = inflation(models, replicates=600)
+    for level in ("overall", "group", "class", "cell"):
+        rows = table[table["level"] == level]
+        assert drawn_values(plots.inflation_forest(table, level=level)) == sorted(rows["value"])
 
 
 def test_the_calibration_bins(models: dict[str, Predictions]) -> None:

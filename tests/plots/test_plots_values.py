@@ -93,19 +93,19 @@ def test_inflation_fills_what_is_supported() -> None:
     }
 
 
-def test_inflation_by_class_has_a_panel_a_pair_and_a_row_a_class() -> None:
-    table = TABLES.comparisons()
-    fig = plots.inflation_by_class(table)
-    rows = table[(table["class"] != "all") & (table["model"] == "student_fair")]
+def test_the_forest_of_classes_has_a_panel_a_pair_and_a_row_a_class() -> None:
+    table = TABLES.inflation()
+    fig = plots.inflation_forest(table, level="class")
+    rows = table[(table["level"] == "class") & (table["model"] == "student_fair")]
     traces = named(fig, "student, mitigated − teacher")
     assert [trace.x[0] for trace in traces] == list(rows["value"])
     assert [trace.y[0] for trace in traces] == [0, 1, 2]
     assert fig.layout.yaxis.ticktext == ("zero", "one", "two")
 
 
-def test_inflation_by_class_names_a_metric_without_classes() -> None:
-    with pytest.raises(DataError, match="no rows by class of metric 'accuracy'"):
-        plots.inflation_by_class(TABLES.comparisons(), name="accuracy")
+def test_the_forest_names_a_level_without_rows() -> None:
+    with pytest.raises(DataError, match="no rows of level 'image'"):
+        plots.inflation_forest(TABLES.inflation(), level="image")
 
 
 def test_efficiency_bars_write_the_value_beside_the_bar() -> None:

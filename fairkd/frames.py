@@ -68,19 +68,6 @@ def from_frames(
     }
 
 
-def from_frame(frame: pd.DataFrame, name: str = "model") -> Predictions:
-    """Turn one table, as the module describes it, into predictions.
-
-    Args:
-        frame: one row a sample.
-        name: what errors call it.
-
-    Raises:
-        DataError: as :func:`from_frames`.
-    """
-    return from_frames({name: frame})[name]
-
-
 def class_columns(frame: pd.DataFrame) -> dict[str, str]:
     """Return the columns of probabilities by the class they name."""
     return {str(column)[len(PREFIX) :]: column for column in frame.columns if str(column).startswith(PREFIX)}

@@ -12,7 +12,7 @@ import pytest
 
 from fairkd.errors import DataError
 from fairkd.evaluation import compare, evaluate
-from fairkd.frames import from_frame, from_frames
+from fairkd.frames import from_frames
 from fairkd.predictions import Predictions
 
 NAMES = ["ant", "bee", "cow"]
@@ -47,6 +47,10 @@ def with_probabilities() -> pd.DataFrame:
     return frame(**dict(reversed(columns.items())))
 
 
+def predictions_of(table: pd.DataFrame) -> Predictions:
+    return from_frames({"model": table})["model"]
+
+
 def values(table: pd.DataFrame) -> np.ndarray:
     return evaluate(table, replicates=20)[["value", "low", "high"]].to_numpy()
 
@@ -63,7 +67,7 @@ def test_a_plain_table_gives_what_arrays_give() -> None:
     pd.testing.assert_frame_equal(
         evaluate(with_probabilities(), replicates=50), evaluate(expected, replicates=50)
     )
-    one = from_frame(with_probabilities())
+    one = predictions_of(with_probabilities())
     assert (one.class_names, one.group_names) == (NAMES, ["x", "y"])
     np.testing.assert_array_equal(one.probabilities, probabilities())
 
@@ -87,7 +91,7 @@ def test_ways_to_write_the_same_table(change: Callable[[pd.DataFrame], pd.DataFr
 def test_numbers_of_every_type_are_the_same_classes(kind: Any) -> None:
     columns = {name: pd.Series(column).astype(kind) for name, column in codes().items()}
     table = pd.DataFrame({**columns, "group": frame()["group"]})
-    one = from_frame(table)
+    one = predictions_of(table)
     assert one.class_names == ["0", "1", "2"]
     np.testing.assert_array_equal(one.labels, codes()["label"])
     np.testing.assert_array_equal(one.predicted, codes()["prediction"])
@@ -95,18 +99,18 @@ def test_numbers_of_every_type_are_the_same_classes(kind: Any) -> None:
 
 def test_numbers_sort_by_value_and_the_later_of_two_classes_is_positive() -> None:
     table = pd.DataFrame({"label": [9, 10, 10, 9], "group": [2, 10, 2, 10], "prediction": [9, 10, 9, 9]})
-    one = from_frame(table)
+    one = predictions_of(table)
     assert (one.class_names, one.group_names) == (["9", "10"], ["2", "10"])
     assert (
         evaluate(table, replicates=5).set_index("metric")["value"]["equal_opportunity_difference"].max() == 1
     )
     true = pd.DataFrame({"label": [True, False], "group": ["a", "b"], "prediction": [True, True]})
-    assert from_frame(true).class_names == ["False", "True"]
+    assert predictions_of(true).class_names == ["False", "True"]
 
 
 def test_a_categorical_keeps_its_order_and_its_empty_classes() -> None:
     order = pd.CategoricalDtype(["cow", "emu", "bee", "ant"])
-    one = from_frame(frame(label=pd.Series(frame()["label"]).astype(order)))
+    one = predictions_of(frame(label=pd.Series(frame()["label"]).astype(order)))
     assert one.class_names == ["cow", "emu", "bee", "ant"]
     assert list(one.frame["label"].astype(str)) == list(frame()["label"])
 
@@ -120,7 +124,7 @@ def test_without_probabilities_calibration_is_undefined_and_the_rest_is_not() ->
     expected = sure.drop(index="expected_calibration_error")["value"]
     np.testing.assert_array_equal(others["value"], expected)
     with pytest.raises(DataError, match="hold no probabilities"):
-        _ = from_frame(frame()).probabilities
+        _ = predictions_of(frame()).probabilities
 
 
 def test_one_model_without_probabilities_can_be_compared() -> None:
@@ -136,7 +140,7 @@ def test_groups_may_be_missing() -> None:
     groups[::10] = -1
     text = pd.Series(np.array(["0", "1", None], dtype=object)[groups])
     for column in (groups, text, pd.Series(groups).astype("Int64").mask(groups == -1)):
-        one = from_frame(frame(group=column))
+        one = predictions_of(frame(group=column))
         np.testing.assert_array_equal(one.groups, groups)
         assert one.group_names == ["0", "1"]
 
@@ -151,15 +155,15 @@ def test_a_class_that_one_model_alone_predicts_is_a_class_of_both() -> None:
 
 
 def test_a_table_and_predictions_can_be_compared() -> None:
-    one = from_frame(frame().assign(prediction=frame()["label"]))
+    one = predictions_of(frame().assign(prediction=frame()["label"]))
     table = compare({"a": one, "b": frame()}, replicates=20).set_index("metric")
     assert table.loc["accuracy", "baseline_value"] == 1
 
 
 def test_a_table_that_fairkd_wrote_is_taken_as_it_is(tmp_path: Path) -> None:
-    from_frame(with_probabilities()).to_parquet(tmp_path / "p.parquet")
+    predictions_of(with_probabilities()).to_parquet(tmp_path / "p.parquet")
     read = pd.read_parquet(tmp_path / "p.parquet")
-    pd.testing.assert_frame_equal(from_frame(read).frame, read)
+    pd.testing.assert_frame_equal(predictions_of(read).frame, read)
 
 
 def faulty(**cells: Any) -> pd.DataFrame:

@@ -71,18 +71,6 @@ def apply(kind: str, images: Tensor, draws: Draws) -> Tensor:
     return images
 
 
-def augment(images: Tensor, index: Tensor, *, kind: str, seed: int, epoch: int) -> Tensor:
-    """Return augmented copies of images.
-
-    Args:
-        images: ``(batch, height, width, 3)``, uint8.
-        index: ``(batch,)`` int64, the samples' stable ids.
-        kind: see :func:`operations`.
-        seed, epoch: with ``index`` they determine the result.
-    """
-    return apply(kind, images.clone(), draw(kind, index, seed=seed, epoch=epoch))
-
-
 def _resize(images: Tensor, numbers: list[Tensor]) -> Tensor:
     """Enlarge a random part to the whole: torchvision's RandomResizedCrop with an area of 0.35 to 1.
 

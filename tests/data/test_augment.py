@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import functional as vision
 
 from fairkd.config import Experiment
-from fairkd.data.augment import OPERATIONS, apply, augment, draw, operations, uniform
+from fairkd.data.augment import OPERATIONS, apply, draw, operations, uniform
 from fairkd.errors import ParameterError
 from fairkd.recipes import check_experiment
 
@@ -23,6 +23,10 @@ KINDS = ["none", *OPERATIONS, "crop+flip", ALL]
 
 def images_of(n: int, size: tuple[int, int] = (16, 24), seed: int = 0) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(1, 255, (n, *size, 3), dtype=np.uint8))
+
+
+def augment(images: Tensor, index: Tensor, *, kind: str, seed: int, epoch: int) -> Tensor:
+    return apply(kind, images.clone(), draw(kind, index, seed=seed, epoch=epoch))
 
 
 def numbers(*columns: list[float]) -> list[Tensor]:

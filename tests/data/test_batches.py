@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fairkd.data.augment import OPERATIONS, augment
+from fairkd.data.augment import OPERATIONS, apply, draw
 from fairkd.data.batches import AugmentedImages, Batch, BatchStream
 from fairkd.data.splits import ImageSet
 from fairkd.errors import DataError, ParameterError
@@ -57,9 +57,8 @@ def test_rows_stay_together():
 @pytest.mark.parametrize("kind", ["none", *OPERATIONS, ALL])
 def test_images_are_uint8_channels_last_and_those_of_seed_epoch_and_index(kind):
     data = image_set(40)
-    expected = augment(
-        torch.from_numpy(data.images), torch.from_numpy(data.index), kind=kind, seed=3, epoch=2
-    )
+    draws = draw(kind, torch.from_numpy(data.index), seed=3, epoch=2)
+    expected = apply(kind, torch.from_numpy(data.images.copy()), draws)
     for batch in BatchStream(data, 7, shuffle=True, augmentation=kind, seed=3).epoch(2):
         assert batch.images.dtype == torch.uint8
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
@@ -78,9 +77,8 @@ def test_rows_drawn_several_times_look_the_same_each_time():
     for epoch in range(20):
         (batch,) = stream.epoch(epoch)
         rows += batch.rows.tolist()
-        expected = augment(
-            torch.from_numpy(data.images)[batch.rows], batch.index, kind=ALL, seed=1, epoch=epoch
-        )
+        draws = draw(ALL, batch.index, seed=1, epoch=epoch)
+        expected = apply(ALL, torch.from_numpy(data.images)[batch.rows], draws)
         assert torch.equal(batch.images.permute(0, 2, 3, 1), expected)
         assert len(set(batch.rows.tolist())) < 6
     assert set(rows) == {1, 2, 3, 4, 5}

@@ -22,7 +22,7 @@ from method_cases import DISTILLERS
 from torch import Tensor
 from training_cases import make_distiller, make_network
 
-from fairkd.data.augment import augment
+from fairkd.data.augment import apply, draw
 from fairkd.data.batches import AugmentedImages, BatchStream
 from fairkd.data.splits import Splits
 from fairkd.errors import FairkdWarning, TrainingError
@@ -62,9 +62,8 @@ def images_of(splits: Splits, **options: Any) -> AugmentedImages:
 def by_hand(network: Network, splits: Splits, epoch: int, kind: str = "crop+flip", seed: int = 5) -> Any:
     """Run the teacher over all training images, in the canonical batches: its outputs by name."""
     data = splits.train
-    looks = augment(
-        torch.from_numpy(data.images), torch.from_numpy(data.index), kind=kind, seed=seed, epoch=epoch
-    )
+    draws = draw(kind, torch.from_numpy(data.index), seed=seed, epoch=epoch)
+    looks = apply(kind, torch.from_numpy(data.images.copy()), draws)
     answers = [network.eval()(part.permute(0, 3, 1, 2)) for part in looks.split(CANONICAL)]
     return {name: torch.cat([getattr(answer, name) for answer in answers]) for name in KINDS}
 

@@ -49,23 +49,6 @@ def hash_images(images: np.ndarray) -> Hashes:
     return Hashes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def difference_hash(images: np.ndarray) -> npt.NDArray[np.uint64]:
-    """Return the 64-bit difference hash (dHash) of each image.
-
-    The image is averaged to 8 rows and 9 columns of whole grey levels; a bit is 1 where a level is below its
-    right neighbour's; rows from the top, the first bit is the most significant. After Krawetz 2013, "Kind of
-    Like That" (hackerfactor.com). It is unchanged by brightness and hardly changed by scaling or compression.
-
-    Args:
-        images: ``(n, height, width, 3)`` uint8.
-
-    Returns:
-        ``(n,)``.
-    """
-    grey = images.astype(np.float32) @ LUMA
-    return _difference_hash(grey)
-
-
 def hamming(one: np.ndarray, other: np.ndarray) -> npt.NDArray[np.int64]:
     """Count the bits in which 64-bit hashes differ, 0 to 64; the arrays broadcast."""
     words = np.ascontiguousarray(np.bitwise_xor(one, other))[..., None].view(np.uint16)
@@ -118,6 +101,12 @@ def _hash_chunk(images: np.ndarray) -> Hashes:
 
 
 def _difference_hash(grey: np.ndarray) -> npt.NDArray[np.uint64]:
+    """Return the 64-bit difference hash (dHash) ``(n,)`` of each image ``(n, height, width)``.
+
+    The image is averaged to 8 rows and 9 columns of whole grey levels; a bit is 1 where a level is below its
+    right neighbour's; rows from the top, the first bit is the most significant. After Krawetz 2013, "Kind of
+    Like That" (hackerfactor.com). It is unchanged by brightness and hardly changed by scaling or compression.
+    """
     levels = np.rint(_averaged(grey, _ROWS, _COLUMNS))
     bits = levels[:, :, 1:] > levels[:, :, :-1]
     return np.packbits(bits.reshape(len(grey), HASH_BITS), axis=1).view(">u8")[:, 0].astype(np.uint64)

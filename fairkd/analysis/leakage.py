@@ -87,7 +87,7 @@ def group_leakage(
     _check_options(probes, folds)
     _check(inputs, groups, units, strata)
     rows = _drawn(np.flatnonzero(groups >= 0), units, max_rows, seed)
-    strata, rows = _probed(strata, groups, units, rows, folds)
+    rows = _probed(strata, groups, units, rows, folds)
     names = np.unique(groups[rows])
     codes, classes = np.searchsorted(names, groups[rows]), np.unique(strata[rows], return_inverse=True)[1]
     unit = pd.factorize(units[rows])[0]
@@ -143,8 +143,8 @@ def _drawn(rows: np.ndarray, units: np.ndarray, most: int, seed: int) -> np.ndar
 
 def _probed(
     labels: np.ndarray, groups: np.ndarray, units: np.ndarray, rows: np.ndarray, folds: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels, and the rows of the classes in which every group has a unit for each fold."""
+) -> np.ndarray:
+    """Return those of ``rows`` whose class has enough to be probed: in which every group has a unit for each fold."""
     frame = pd.DataFrame({"label": labels[rows], "group": groups[rows], "unit": units[rows]})
     sizes = frame.groupby(["label", "group"])["unit"].nunique().unstack(fill_value=0)
     smallest = int(sizes.to_numpy().min()) if sizes.size else 0
@@ -161,7 +161,7 @@ def _probed(
             FairkdWarning,
             stacklevel=3,
         )
-    return labels, rows[np.isin(labels[rows], enough)]
+    return np.asarray(rows[np.isin(labels[rows], enough)])
 
 
 def _out_of_fold(

@@ -33,11 +33,10 @@ from fairkd.plots.soft_labels import reliability_diagram, softened_labels, tempe
 from fairkd.plots.suspects import suspect_grid
 from fairkd.plots.temperature import temperature_study
 from fairkd.plots.text import escape, model_label
-from fairkd.plots.theme import PAGE_CSS, finish, group_styles, model_styles
+from fairkd.plots.theme import finish, group_styles, model_styles
 from fairkd.plots.tradeoff import accuracy_versus_disparity, adversary_weight_curve
 
 __all__ = [
-    "PAGE_CSS",
     "accuracy_versus_disparity",
     "adversary_curves",
     "adversary_weight_curve",

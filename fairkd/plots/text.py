@@ -55,7 +55,6 @@ METRICS = {
     "recall": Metric("recall", "share", "higher"),
     "train_loss": Metric("training loss", "loss", "lower"),
     "train_accuracy": Metric("training accuracy", "share", "higher"),
-    "validation_loss": Metric("validation loss", "loss", "lower"),
     "validation_accuracy": Metric("validation accuracy", "share", "higher"),
     "validation_recall_gap": Metric("validation recall gap", "share", "lower"),
     "validation_worst_group_accuracy": Metric("validation worst-group accuracy", "share", "higher"),

@@ -28,12 +28,6 @@ _LEAST_PLOT = 72
 #: Light to dark blue: monotone in lightness, so that it survives grey print.
 SEQUENTIAL = ((0.0, "#EEF4FA"), (0.35, "#A9CBE6"), (0.7, "#3F86BF"), (1.0, "#0B3C66"))
 
-#: A page that embeds figures may add this style: titles and labels then take the page's own text colour.
-PAGE_CSS = (
-    '.js-plotly-plot :is([class$="title"], [class$="tick"] text, .legendtext, .annotation-text)'
-    "{ fill: currentColor !important; }"
-)
-
 
 @dataclass(frozen=True)
 class Style:

@@ -115,7 +115,7 @@ class _Clock:
 
 class _Plain:
     def __init__(self, console: Console) -> None:
-        self._console, self._clock, self._skipped = console, _Clock(), 0
+        self._console, self._clock = console, _Clock()
 
     def __call__(self, event: Event, scheduler: Scheduler) -> None:
         trial = event.trial

@@ -33,7 +33,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def test_every_public_figure_is_covered() -> None:
-    helpers = {"PAGE_CSS", "escape", "finish", "group_styles", "model_label", "model_styles"}
+    helpers = {"escape", "finish", "group_styles", "model_label", "model_styles"}
     assert set(plots.__all__) - helpers == set(FIGURES)
 
 

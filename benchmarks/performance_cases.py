@@ -25,7 +25,7 @@ from performance_bench import (
     seconds,
 )
 
-from fairkd.data.batches import BatchStream
+from fairkd.data.batches import AugmentedImages, BatchStream
 from fairkd.training import CacheFolder, Precision
 
 SWEEP_EPOCHS = 4
@@ -40,8 +40,8 @@ def data_pipeline(bench: Bench) -> list[Case]:
     few = bench.part(20_000)
     loaders = {n: loader(few.images, few.labels, BATCH, n, transforms(32)) for n in (0, 2)}
     best = fastest({workers: lambda one=one: _drain(one) for workers, one in loaders.items()})
-    data = few.splits.train
-    stream = BatchStream(data, BATCH, shuffle=True, augmentation="crop+flip", device=few.device)
+    images = AugmentedImages(few.splits.train, augmentation="crop+flip", device=few.device)
+    stream = BatchStream(images, BATCH, shuffle=True)
     numbers = itertools.count()
     peer = f"torchvision v2 + DataLoader(num_workers={best})"
     _drain(stream.epoch(next(numbers)))

@@ -41,7 +41,7 @@ MEMORY = """
 import json, sys, tempfile
 from pathlib import Path
 import numpy as np
-from fairkd.data.batches import BatchStream
+from fairkd.data.batches import AugmentedImages, BatchStream
 from fairkd.data.lazy import LazyImages
 from fairkd.data.splits import ImageSet
 
@@ -58,7 +58,7 @@ with tempfile.TemporaryFile() as file:
     images = LazyImages(store, np.arange(n), groups=zeros, keys=np.arange(n))
     few = ImageSet(images, zeros, zeros, np.arange(n), np.arange(n))
     before = anonymous()
-    stream = BatchStream(few, 128, shuffle=True, augmentation="crop+flip")
+    stream = BatchStream(AugmentedImages(few, augmentation="crop+flip"), 128, shuffle=True)
     peak = anonymous()
     for number, batch in enumerate(stream.epoch(0)):
         peak = max(peak, anonymous())

@@ -115,7 +115,7 @@ class AugmentedImages:
 
 
 class BatchStream:
-    """Batches of an image set, shuffled by (seed, epoch), or drawn with replacement by ``sampling_weights (n,)``.
+    """Batches of images, shuffled by (seed, epoch), or drawn with replacement by ``sampling_weights (n,)``.
 
     The last batch is never a small rest: an epoch is cut into batches whose sizes differ by at most one, because
     batch normalisation cannot train on a batch of one image.
@@ -123,17 +123,13 @@ class BatchStream:
 
     def __init__(
         self,
-        images: ImageSet | AugmentedImages,
+        images: AugmentedImages,
         batch_size: int,
         *,
         shuffle: bool = False,
-        augmentation: str = "none",
         sampling_weights: np.ndarray | None = None,
         seed: int = 0,
-        device: torch.device | str = "cpu",
     ) -> None:
-        if isinstance(images, ImageSet):
-            images = AugmentedImages(images, augmentation=augmentation, seed=seed, device=device)
         self.images, self.shuffle, self.seed = images, shuffle, seed
         self._shares = None if sampling_weights is None else sampling_weights / sampling_weights.sum()
         self._batches = -(-len(images) // batch_size)

@@ -36,7 +36,7 @@ def columns(*batches: Batch) -> Iterator[tuple[torch.Tensor, ...]]:
 
 
 def test_epochs_differ_and_repeat():
-    stream = BatchStream(image_set(), 4, shuffle=True, augmentation="crop", seed=3)
+    stream = BatchStream(AugmentedImages(image_set(), augmentation="crop"), 4, shuffle=True, seed=3)
     first, again, other = (list(stream.epoch(epoch)) for epoch in (0, 0, 1))
     assert all(torch.equal(a, b) for x, y in zip(first, again, strict=True) for a, b in columns(x, y))
     assert {batch.epoch for batch in first} == {0} and {batch.epoch for batch in other} == {1}
@@ -47,7 +47,7 @@ def test_epochs_differ_and_repeat():
 
 def test_rows_stay_together():
     data = image_set()
-    for batch in BatchStream(data, 4, shuffle=True, seed=1).epoch(0):
+    for batch in BatchStream(AugmentedImages(data), 4, shuffle=True, seed=1).epoch(0):
         for image, label, group, index, row in zip(*columns_of(batch), strict=True):
             position = int(index) // 7
             assert torch.equal(image.permute(1, 2, 0), torch.from_numpy(data.images[position]))
@@ -59,20 +59,22 @@ def test_images_are_uint8_channels_last_and_those_of_seed_epoch_and_index(kind):
     data = image_set(40)
     draws = draw(kind, torch.from_numpy(data.index), seed=3, epoch=2)
     expected = apply(kind, torch.from_numpy(data.images.copy()), draws)
-    for batch in BatchStream(data, 7, shuffle=True, augmentation=kind, seed=3).epoch(2):
+    images = AugmentedImages(data, augmentation=kind, seed=3)
+    for batch in BatchStream(images, 7, shuffle=True).epoch(2):
         assert batch.images.dtype == torch.uint8
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(batch.images.permute(0, 2, 3, 1), expected[batch.rows])
 
 
 def test_no_batch_is_a_small_rest():
-    sizes = [len(batch.labels) for batch in BatchStream(image_set(9), 4).epoch(0)]
+    sizes = [len(batch.labels) for batch in BatchStream(AugmentedImages(image_set(9)), 4).epoch(0)]
     assert sorted(sizes) == [3, 3, 3]
 
 
 def test_rows_drawn_several_times_look_the_same_each_time():
     data, weights = image_set(6), np.array([0.0, 1, 1, 10, 10, 10])
-    stream = BatchStream(data, 6, augmentation=ALL, sampling_weights=weights, seed=1)
+    images = AugmentedImages(data, augmentation=ALL, seed=1)
+    stream = BatchStream(images, 6, sampling_weights=weights, seed=1)
     rows = []
     for epoch in range(20):
         (batch,) = stream.epoch(epoch)
@@ -86,12 +88,12 @@ def test_rows_drawn_several_times_look_the_same_each_time():
 
 def test_empty_set_is_refused():
     with pytest.raises(DataError, match="empty"):
-        BatchStream(image_set().subset(np.array([], dtype=int)), 4)
+        AugmentedImages(image_set().subset(np.array([], dtype=int)))
 
 
-def test_an_unknown_augmentation_is_refused_when_the_stream_is_made():
+def test_an_unknown_augmentation_is_refused_at_once():
     with pytest.raises(ParameterError, match="'rotate' is unknown"):
-        BatchStream(image_set(), 4, augmentation="crop+rotate")
+        AugmentedImages(image_set(), augmentation="crop+rotate")
 
 
 # Images of any epoch

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fairkd.data import ImageSet, inject_bias, load_dataset
-from fairkd.data.batches import BatchStream
+from fairkd.data.batches import AugmentedImages, BatchStream
 from fairkd.data.effects import EFFECTS
 from fairkd.data.lazy import LazyImages
 from fairkd.inference import outputs_of
@@ -100,7 +100,7 @@ def test_a_subset_of_an_image_set_stays_lazy(lazy, whole):
 @pytest.mark.parametrize("augmentation", ["none", "crop+flip"])
 def test_batches_are_the_same(lazy, whole, augmentation):
     streams = [
-        BatchStream(image_set(images), 4, shuffle=True, augmentation=augmentation, seed=3)
+        BatchStream(AugmentedImages(image_set(images), augmentation=augmentation), 4, shuffle=True)
         for images in (lazy, whole)
     ]
     for one, other in zip(streams[0].epoch(2), streams[1].epoch(2), strict=True):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from method_cases import batch_of, mitigation_of, outputs_of_shapes, setup_of
 
-from fairkd.data.batches import BatchStream
+from fairkd.data.batches import AugmentedImages, BatchStream
 from fairkd.data.splits import ImageSet
 from fairkd.mitigation import ClassWeighted, GroupDRO, Reweighting, create_mitigation
 
@@ -63,7 +63,7 @@ def draws(seed: int, epochs: range) -> np.ndarray:
     data = skewed()
     resampling = mitigation_of("resampling", setup_of(classes=2))
     weights = resampling.sampling_weights(data.labels, data.groups)
-    stream = BatchStream(data, 20, shuffle=True, sampling_weights=weights, seed=seed)
+    stream = BatchStream(AugmentedImages(data), 20, shuffle=True, sampling_weights=weights, seed=seed)
     return np.concatenate([batch.index.numpy() for epoch in epochs for batch in stream.epoch(epoch)])
 
 

@@ -8,14 +8,14 @@ import torch
 from scipy.special import log_softmax, rel_entr, softmax
 from training_cases import make_distiller, make_network
 
-from fairkd.data.batches import Batch, BatchStream
+from fairkd.data.batches import AugmentedImages, Batch, BatchStream
 from fairkd.data.splits import Splits
 from fairkd.teachers import Teachers
 from fairkd.training import distill_step, task_step
 
 
 def first_batch(splits: Splits) -> Batch:
-    return next(BatchStream(splits.train, 24).epoch())
+    return next(BatchStream(AugmentedImages(splits.train), 24).epoch())
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray, smoothing: float) -> float:

@@ -18,7 +18,7 @@ from fairkd.export.formats import PREFIX, Format, check_format
 from fairkd.export.graphs import export_onnx, export_pt2
 from fairkd.export.quantize import calibration_rows, quantize_onnx
 from fairkd.export.runs import check_role, load_run, load_trained
-from fairkd.export.runtime import load_exported, measure_exported, predict_exported
+from fairkd.export.runtime import ExportedModel, as_predictions, load_exported, measure_exported
 from fairkd.inference import outputs_of
 from fairkd.models import Network
 from fairkd.progress import ProgressBar
@@ -127,19 +127,19 @@ def export_model(
         >>> export_model(student, splits, "out", format_name="onnx-int8").audit.changes
     """
     chosen = check_format(format_name)
-    with ProgressBar(f"{name} as {format_name}: file, audit, logits, cost", 4) as bar:
+    with ProgressBar(f"{name} as {format_name}: file, logits, audit, cost", 4) as bar:
         path = _write(chosen, trained.model, splits, Path(folder) / f"{name}{chosen.suffix}", name)
         bar.update()
-        audit = audit_export(trained.predictions, predict_exported(path, splits), **options)
-        bar.update()
-        network = copy.deepcopy(trained.model).cpu()
+        exported, network = load_exported(path), copy.deepcopy(trained.model).cpu()
+        found = exported.logits(splits.test.images)
         logits = outputs_of(network, splits.test.images).logits
-        difference = float(np.abs(load_exported(path).logits(splits.test.images) - logits).max())
         bar.update()
-        costs = _costs(network, trained.folder / "model.safetensors", path, splits)
+        audit = audit_export(trained.predictions, as_predictions(found, splits, "test"), **options)
         bar.update()
-    scale = float(np.abs(logits).max())
-    card = _card(chosen, path, trained, splits, audit, costs, difference, name)
+        costs = _costs(network, trained.folder / "model.safetensors", exported, splits)
+        bar.update()
+    difference, scale = float(np.abs(found - logits).max()), float(np.abs(logits).max())
+    card = _card(chosen, exported, trained, splits, audit, costs, difference, name)
     card_path = card.save(folder, path.name)
     return Export(path, card_path, card, audit, costs, difference, scale)
 
@@ -185,17 +185,20 @@ def _write(chosen: Format, network: Network, splits: Splits, path: Path, name: s
         return quantize_onnx(source, path, splits, dynamic=chosen.name.endswith("dynamic"))
 
 
-def _costs(network: Network, weights: Path, path: Path, splits: Splits) -> pd.DataFrame:
+def _costs(network: Network, weights: Path, exported: ExportedModel, splits: Splits) -> pd.DataFrame:
     original = measure(network, min(splits.image_size), weights)
     # A file has the parameters and operations of its network, in another number format.
     same = {name: original[name] for name in ("param_count", "macs")}
-    rows = [{"model": ORIGINAL, **original}, {"model": EXPORTED, **same, **measure_exported(path, splits)}]
+    rows = [
+        {"model": ORIGINAL, **original},
+        {"model": EXPORTED, **same, **measure_exported(exported, splits)},
+    ]
     return pd.DataFrame(rows)
 
 
 def _card(
     chosen: Format,
-    path: Path,
+    exported: ExportedModel,
     trained: TrainedModel,
     splits: Splits,
     audit: ExportAudit,
@@ -204,7 +207,7 @@ def _card(
     name: str,
 ) -> ModelCard:
     height, width = splits.image_size
-    model = load_exported(path)
+    path = exported.path
     snippet = _RUN_PT2 if chosen.name == "pt2" else _RUN_ONNX
     agreement = f"The largest difference between a logit of the file and of the network is {difference:.2g}."
     return model_card(
@@ -215,7 +218,7 @@ def _card(
             "format": chosen.description,
             "bytes": path.stat().st_size,
             "SHA-256": file_digest(path),
-            **{key: model.metadata[f"{PREFIX}{key}"] for key in ("input", "preprocessing", "output")},
+            **{key: exported.metadata[f"{PREFIX}{key}"] for key in ("input", "preprocessing", "output")},
             "made from": trained.folder.name,
         },
         training=read_json(trained.folder / "config.json")["determined_by"],
@@ -224,8 +227,12 @@ def _card(
         changes=audit.changes,
         efficiency=costs,
         findings=[agreement, *describe_export(audit)],
-        limits=_limits(chosen, splits, audit, model.runtime),
-        versions={**_versions(), "audited with": model.runtime, "hardware": str(costs["hardware"].iloc[1])},
+        limits=_limits(chosen, splits, audit, exported.runtime),
+        versions={
+            **_versions(),
+            "audited with": exported.runtime,
+            "hardware": str(costs["hardware"].iloc[1]),
+        },
         how_to_run=snippet.format(file=path.name, height=height, width=width),
     )
 

@@ -92,10 +92,16 @@ def predict_exported(path: Path | str, splits: Splits, split: str = "test") -> P
             raise DataError(
                 f"{path} was made for other data: its {what}: {own}; those of {splits.name}: {needed}"
             )
+    return as_predictions(model.logits(images.images), splits, split)
+
+
+def as_predictions(logits: np.ndarray, splits: Splits, split: str) -> Predictions:
+    """Return a file's logits ``(n, classes)`` of one split as predictions."""
+    images = dict(splits.items())[split]
     return Predictions.from_arrays(
         labels=images.labels,
         groups=images.groups,
-        probabilities=softmax(model.logits(images.images)),
+        probabilities=softmax(logits),
         class_names=splits.class_names,
         group_names=splits.group_names,
         index=images.index,
@@ -104,9 +110,9 @@ def predict_exported(path: Path | str, splits: Splits, split: str = "test") -> P
     )
 
 
-def measure_exported(path: Path | str, splits: Splits) -> dict[str, Any]:
+def measure_exported(file: ExportedModel | Path | str, splits: Splits) -> dict[str, Any]:
     """Return ``weights_mb`` and what :func:`fairkd.efficiency.measure_calls` returns, of a file on the CPU."""
-    model = load_exported(path)
+    model = file if isinstance(file, ExportedModel) else load_exported(file)
     shape = splits.image_size
 
     def caller(batch_size: int) -> Callable[[], object]:
@@ -114,7 +120,7 @@ def measure_exported(path: Path | str, splits: Splits) -> dict[str, Any]:
         return lambda: model.run(images)
 
     times = measure_calls(caller, torch.device("cpu"), model.runtime)
-    return {"weights_mb": Path(path).stat().st_size / 1e6, **times}
+    return {"weights_mb": model.path.stat().st_size / 1e6, **times}
 
 
 def channels_first(images: Any) -> np.ndarray:

@@ -59,6 +59,16 @@ def parse_value(name: str, text: str) -> Any:
     return text
 
 
+def plain_values(experiment: Experiment) -> dict[str, Any]:
+    """Return all values as another process can read them: paths are absolute, as a relative one starts at the
+    project's root in an experiment, and where one is on a command line.
+    """
+    from fairkd.config import resolve_path
+
+    values = experiment.model_dump(mode="json")
+    return values | {name: str(resolve_path(values[name])) for name in PATHS if values[name] is not None}
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     import yaml
 

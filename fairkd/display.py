@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column, Table
 
 from fairkd.pipeline import Event
+from fairkd.shown import duration
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -124,15 +125,6 @@ def _said(event: Event) -> str:
         "finish": f"done in {duration(event.seconds)}",
         "report": "written from the executed notebooks",
     }[event.kind]
-
-
-def duration(seconds: float) -> str:
-    """Write a time as ``40 s``, ``3 min 05 s`` or ``2 h 10 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _short(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fairkd.metrics import METRICS
+from fairkd.shown import join_numbers
 
 _COMPARED = ("recall_gap", "accuracy")
 #: With fewer weights a rank correlation says nothing.
@@ -45,9 +46,9 @@ def describe_preview(table: pd.DataFrame) -> list[str]:
     orders = min(temperature.values()) >= _USEFUL
     return [
         *sentences,
-        f"Measured on {measured['dataset']}, {measured['seeds']} seeds, weights {_listed(measured['tried'])}: "
+        f"Measured on {measured['dataset']}, {measured['seeds']} seeds, weights {join_numbers(measured['tried'])}: "
         f"{_correlations(means)}. With the weight {measured['collapse']:g}, where full trainings collapse, which no "
-        f"preview shows: {_correlations(beyond)}. Temperatures {_listed(measured['temperatures'])}: "
+        f"preview shows: {_correlations(beyond)}. Temperatures {join_numbers(measured['temperatures'])}: "
         f"{_correlations(temperature)}; a preview {'orders' if orders else 'does not order'} temperatures.",
     ]
 
@@ -60,7 +61,3 @@ def rank_agreement(table: pd.DataFrame, first: str, second: str) -> float:
 def _correlations(values: dict[str, float]) -> str:
     parts = [f"{METRICS[name].title} {value:.2f}".replace("-", "−") for name, value in values.items()]
     return f"rank correlation with full training {', '.join(parts)}"
-
-
-def _listed(values: list[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)

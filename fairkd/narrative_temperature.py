@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fairkd.metrics import METRICS
-from fairkd.shown import signed
+from fairkd.shown import join_numbers, signed
 
 #: Up to here the published disparity falls.
 _PUBLISHED_BEST = 10.0
@@ -36,11 +36,11 @@ def describe_temperature_study(table: pd.DataFrame, disparity: str = "recall_gap
         ]
     chosen = float(validation["value"].idxmin())
     sentences = [
-        f"Of T = {_listed(tried)}, the {_title(disparity)} on validation data is smallest at **T = {chosen:g}**: "
+        f"Of T = {join_numbers(tried)}, the {_title(disparity)} on validation data is smallest at **T = {chosen:g}**: "
         f"{_estimate(validation.loc[chosen])}, against {_estimate(validation.loc[own])} at this run's T = {own:g}."
         if chosen != own
-        else f"Of T = {_listed(tried)}, the {_title(disparity)} on validation data is smallest at **T = {chosen:g}**, "
-        f"which is this run's: {_estimate(validation.loc[chosen])}."
+        else f"Of T = {join_numbers(tried)}, the {_title(disparity)} on validation data is smallest at "
+        f"**T = {chosen:g}**, which is this run's: {_estimate(validation.loc[chosen])}."
     ]
     other = chosen if chosen != own else float(validation["value"].drop(own).idxmin())
     sentences += [
@@ -117,7 +117,3 @@ def _title(metric: str) -> str:
 
 def _estimate(row: Mapping[str, Any]) -> str:
     return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-
-
-def _listed(temperatures: list[float]) -> str:
-    return ", ".join(f"{temperature:g}" for temperature in temperatures)

@@ -1,4 +1,4 @@
-"""How the main objects show themselves: a small table in a notebook, one line anywhere else."""
+"""How the main objects show themselves, a small table in a notebook and one line anywhere else; numbers, lists and times as text."""
 
 from __future__ import annotations
 
@@ -52,3 +52,17 @@ def signed(value: float | None, digits: int = 3) -> str:
     """As :func:`decimals`, with a plus sign too; what rounds to zero has neither."""
     text = decimals(value, digits)
     return f"+{text}" if text[0].isdigit() and float(text) else text
+
+
+def duration(seconds: float) -> str:
+    """Write a time as ``40 s``, ``3 min 05 s`` or ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def join_numbers(values: Iterable[float]) -> str:
+    """Write numbers one after another: ``0.3, 1, 10``."""
+    return ", ".join(f"{value:g}" for value in values)

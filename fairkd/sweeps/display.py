@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fairkd.comparison.summary import mean_and_std
-from fairkd.display import duration
+from fairkd.shown import duration
 from fairkd.sweeps.plan import Trial
 from fairkd.sweeps.records import Record
 from fairkd.sweeps.results import Results

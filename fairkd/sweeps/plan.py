@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fairkd.arguments import PATHS
+from fairkd.arguments import plain_values
 from fairkd.comparison.summary import BASELINE, TEACHER
-from fairkd.config import Experiment, resolve_path
+from fairkd.config import Experiment
 from fairkd.data import check_dataset
 from fairkd.data.plan import Plan
 from fairkd.parameters import Scope
@@ -52,8 +52,8 @@ class Trial:
     @property
     def job(self) -> dict[str, Any]:
         """What a worker needs, as plain values; paths are absolute."""
-        baseline = None if self.baseline is None else _plain(self.baseline)
-        return {"kind": self.kind, "experiment": _plain(self.experiment), "baseline": baseline}
+        baseline = None if self.baseline is None else plain_values(self.baseline)
+        return {"kind": self.kind, "experiment": plain_values(self.experiment), "baseline": baseline}
 
 
 class Planner:
@@ -160,9 +160,3 @@ def _key(kind: Kind, experiment: Experiment, fingerprint: str, before: Sequence[
     evaluated = {name: getattr(experiment, name) for name in ("bootstrap_replicates", "confidence")}
     versions = {name: version_of(name) for name in ("fairkd", "torch", "timm")}
     return digest([kind, values, evaluated, fingerprint, experiment.seed, versions, list(before)])
-
-
-def _plain(experiment: Experiment) -> dict[str, Any]:
-    values = experiment.model_dump(mode="json")
-    paths = {name: str(resolve_path(values[name])) for name in PATHS if values[name] is not None}
-    return values | paths

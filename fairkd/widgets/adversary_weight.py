@@ -21,6 +21,7 @@ from fairkd.widgets.panel import Panel, command_html, in_a_row
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+#: The stops of a slider over weights.
 WEIGHTS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 

@@ -15,12 +15,12 @@ from fairkd.errors import FairkdError
 from fairkd.mitigation import mitigation_entry
 from fairkd.narrative_preview import describe_preview
 from fairkd.recipes import HeadPreview, TrainedModel, load_splits
+from fairkd.widgets.adversary_weight import WEIGHTS
 from fairkd.widgets.panel import Panel, command_html, in_a_row
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-STOPS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 _HINT = (
     "<p><b>Preview.</b> A small head on the frozen features of the plain student, not a student. It tells the order "
     "of the weights, not their numbers, and cannot see a training collapse.</p>"
@@ -48,7 +48,7 @@ class PreviewPanel(Panel):
         splits: Splits | None = None,
         *,
         trained: pd.DataFrame | None = None,
-        weights: Sequence[float] = STOPS,
+        weights: Sequence[float] = WEIGHTS,
     ) -> None:
         self.experiment, self.trained = experiment, trained
         self.splits = splits or load_splits(experiment)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fairkd.arguments import PATHS
-from fairkd.config import Experiment, resolve_path
+from fairkd.arguments import plain_values
+from fairkd.config import Experiment
 from fairkd.errors import TrainingError
 from fairkd.progress import PROGRESS_FILE
 from fairkd.training import MetricsFile, StoppedError
@@ -44,7 +44,7 @@ def train_in_processes(
     with tempfile.TemporaryDirectory(prefix="fairkd-") as name:
         file, log = MetricsFile(Path(name, "metrics.json")), Path(name, "log.txt")
         parameters = Path(name, "parameters.json")
-        parameters.write_text(json.dumps(_parameters(experiment)), encoding="utf-8")
+        parameters.write_text(json.dumps(plain_values(experiment)), encoding="utf-8")
         command = [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
             *("-m", "fairkd.cli", "train", "student", "--params", str(parameters)),
@@ -84,9 +84,3 @@ def train_in_processes(
             text = log.read_text(encoding="utf-8", errors="replace").split(_LAUNCHER)[0]
             said = "\n".join(text.splitlines()[:-1][-_LINES:])
             raise TrainingError(f"the {processes} processes ended with {process.returncode}:\n{said}")
-
-
-def _parameters(experiment: Experiment) -> dict[str, Any]:
-    """Return all values; relative paths start at the project's root here, and where one is on a command line."""
-    values = experiment.model_dump(mode="json")
-    return values | {name: str(resolve_path(values[name])) for name in PATHS if values[name] is not None}

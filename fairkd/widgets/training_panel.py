@@ -19,6 +19,7 @@ from fairkd.mitigation import mitigation_entry
 from fairkd.narrative import describe_history
 from fairkd.progress import is_headless
 from fairkd.recipes import TrainedModel
+from fairkd.shown import duration
 from fairkd.training.control import Setting
 from fairkd.widgets.live import live_training
 from fairkd.widgets.panel import Panel, command_html, in_a_row
@@ -225,7 +226,7 @@ class TrainingPanel(Panel):
         left = live.seconds_left
         if left is None:
             return f"▶ {live.activity}"
-        return f"▶ epoch {self._epoch} of {self.experiment.student_epochs}, about {_duration(left)} left"
+        return f"▶ epoch {self._epoch} of {self.experiment.student_epochs}, about {duration(left)} left"
 
     def _settings(self) -> list[Setting]:
         """What this training reads, and a slider can therefore change; other processes cannot be told."""
@@ -261,8 +262,3 @@ class TrainingPanel(Panel):
         )
         slider.observe(lambda change: self.live.control.change(setting, change["new"]), names="value")
         return slider
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -14,7 +14,7 @@ from fairkd.config import Experiment
 from fairkd.errors import ArtifactError, ParameterError
 from fairkd.report.summary import METRICS, capital, differences, read_metrics, table
 from fairkd.run_state import read_status
-from fairkd.store import file_digest, read_json, write_atomic
+from fairkd.store import file_digest, read_json, write_text
 
 REPORT = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -36,7 +36,7 @@ def write_report(run_folder: Path) -> Path:
         raise ArtifactError(f"{run_folder} holds no executed notebook; `fairkd run` makes them")
     page = _without_folder(_page(run_folder, notebooks), run_folder.parent)
     path = run_folder / REPORT
-    write_atomic(path, lambda temporary: temporary.write_text(page, encoding="utf-8", newline="\n"))
+    write_text(path, page)
     return path
 
 

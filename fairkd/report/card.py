@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from fairkd.store import write_atomic
-
-_TEMPLATES = Path(__file__).parent / "templates"
+from fairkd.report import render_page
+from fairkd.store import write_text
 
 
 @dataclass(frozen=True)
@@ -41,25 +40,16 @@ class Card:
             ArtifactError: a file cannot be written.
         """
         place = Path(folder, name or self.kind)
-        _write(place.with_name(f"{place.name}.json"), self.to_json())
+        write_text(place.with_name(f"{place.name}.json"), self.to_json())
         page = place.with_name(f"{place.name}.html")
-        _write(page, self.to_html())
+        write_text(page, self.to_html())
         return page
 
     def _repr_html_(self) -> str:
         return self._render(f"{self.kind}.html.j2", level=3)
 
     def _render(self, template: str, *, level: int) -> str:
-        import jinja2
-
-        environment = jinja2.Environment(
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=jinja2.StrictUndefined,
-            loader=jinja2.FileSystemLoader(_TEMPLATES),
-        )
-        return environment.get_template(template).render(card=self.content, kind=self.kind, level=level)
+        return render_page(template, card=self.content, kind=self.kind, level=level)
 
 
 def plain(content: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +62,3 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a table's rows with plain values; NaN becomes None."""
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
     return rows
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))

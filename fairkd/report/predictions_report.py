@@ -19,7 +19,7 @@ from fairkd.frames import from_frames
 from fairkd.metrics import METRICS
 from fairkd.predictions import Predictions, read_predictions
 from fairkd.report.card import Card, plain, records
-from fairkd.store import write_atomic
+from fairkd.store import write_text
 
 #: Rows of the table of calibration, of what :func:`fairkd.analysis.calibration_by_group` computes.
 _CALIBRATION = ("calibration_error_debiased", "brier_score", "overconfidence", "confidence_of_errors")
@@ -89,9 +89,7 @@ def write_predictions_report(path: Path, **options: Any) -> Path:
     """
     report = predictions_report(read_models(path), name=path.name, **options)
     output = path.with_name(f"{path.stem}_report.html")
-    write_atomic(
-        output, lambda temporary: temporary.write_text(report.to_html(), encoding="utf-8", newline="\n")
-    )
+    write_text(output, report.to_html())
     return output
 
 

@@ -12,7 +12,7 @@ from fairkd.comparison.summary import METRIC_TITLES, METRICS, as_points
 from fairkd.report import REPORT, asset, policy, render_page, unescaped
 from fairkd.report.card import records
 from fairkd.shown import signed
-from fairkd.store import write_atomic
+from fairkd.store import write_text
 from fairkd.sweeps.results import Results, describe_rule
 
 
@@ -50,7 +50,7 @@ def write_sweep_report(folder: Path, results: Results, question: dict[str, Any])
         **_setting(question, results),
     )
     path = folder / REPORT
-    write_atomic(path, lambda temporary: temporary.write_text(html, encoding="utf-8", newline="\n"))
+    write_text(path, html)
     return path
 
 

@@ -43,6 +43,11 @@ def check_type(value: object, kind: type, what: str, instead: str) -> None:
         raise ParameterError(f"{what} must not be of type {type(value).__name__}; {instead}")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the error's type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
     """Write each of fairkd's warnings once, in one line, without the place in the code, which is not the user's."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import fairkd.cifar_models  # noqa: F401  (registers the CIFAR networks with timm)
 from fairkd.config import resolve_path, suggest
-from fairkd.errors import ArtifactError, ParameterError
+from fairkd.errors import ArtifactError, ParameterError, first_line
 
 Stem = Literal["auto", "small", "original"]
 
@@ -180,13 +180,12 @@ def _create_backbone(
             backbone = timm.create_model(name, patch_size=image_size // minimum_map, **options)
         return backbone
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if not pretrained:
             raise ParameterError(
-                f"timm cannot create {name!r} for {image_size}-pixel images: {reason}"
+                f"timm cannot create {name!r} for {image_size}-pixel images: {first_line(error)}"
             ) from error
         raise ParameterError(
-            f"pretrained weights of {name!r} cannot be had ({type(error).__name__}: {reason}); "
+            f"pretrained weights of {name!r} cannot be had ({type(error).__name__}: {first_line(error)}); "
             "download them elsewhere and pass the file as weights"
         ) from error
 
@@ -215,8 +214,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
             return load(path.read_bytes())
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtifactError(f"cannot read weights from {path}: {reason}") from error
+        raise ArtifactError(f"cannot read weights from {path}: {first_line(error)}") from error
     if isinstance(state, dict):
         # A checkpoint: the state dict stands beside the optimiser's and the epoch.
         state = next((state[key] for key in _CHECKPOINT_KEYS if isinstance(state.get(key), dict)), state)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairkd.errors import ArtifactError, DataError
+from fairkd.errors import ArtifactError, DataError, first_line
 from fairkd.shown import Shown, first_of
 from fairkd.store import write_atomic
 
@@ -197,8 +197,7 @@ def read_predictions(path: Path, read: Callable[[Any], pd.DataFrame] = pd.read_p
         with path.open("rb") as file:
             return read(file)
     except Exception as error:  # a damaged file raises nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtifactError(f"cannot read predictions from {path}: {reason}") from error
+        raise ArtifactError(f"cannot read predictions from {path}: {first_line(error)}") from error
 
 
 def align(models: Mapping[str, Predictions]) -> dict[str, Predictions]:

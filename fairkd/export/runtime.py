@@ -13,7 +13,7 @@ import torch
 
 from fairkd.data.splits import Splits
 from fairkd.efficiency import measure_calls
-from fairkd.errors import ArtifactError, DataError, ParameterError
+from fairkd.errors import ArtifactError, DataError, ParameterError, first_line
 from fairkd.export.formats import INPUT, LOGITS, METADATA_FILE, PREFIX, file_metadata, require
 from fairkd.inference import softmax
 from fairkd.predictions import Predictions
@@ -61,8 +61,9 @@ def load_exported(path: Path | str) -> ExportedModel:
     try:
         model = openers[path.suffix](path)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ArtifactError(f"cannot open {path}: it is damaged or no exported model ({reason})") from error
+        raise ArtifactError(
+            f"cannot open {path}: it is damaged or no exported model ({first_line(error)})"
+        ) from error
     if _READ_FIRST not in model.metadata:
         raise ArtifactError(f"{path} does not name its classes: it was not written by `fairkd export`")
     return model

@@ -19,7 +19,7 @@ from fairkd.distillers import (
     create_distiller,
     distiller_options,
 )
-from fairkd.errors import ParameterError
+from fairkd.errors import ParameterError, first_line
 from fairkd.inference import outputs_of
 from fairkd.mitigation import (
     Mitigation,
@@ -47,9 +47,8 @@ def resolve_device(name: str) -> str:
     try:
         torch.zeros(1, device=name)
     except Exception as error:
-        reason = str(error).splitlines()[0]
         raise ParameterError(
-            f"device={name!r} cannot be used: {reason}; allowed: auto, cpu, cuda, mps"
+            f"device={name!r} cannot be used: {first_line(error)}; allowed: auto, cpu, cuda, cuda:<number>, mps"
         ) from error
     return name
 

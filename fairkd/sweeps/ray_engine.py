@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fairkd.errors import FairkdError, ParameterError
+from fairkd.errors import FairkdError, ParameterError, first_line
 from fairkd.sweeps.engine import Job, Outcome, Running, core_count, visible_gpus
 from fairkd.sweeps.worker import answer
 
@@ -81,7 +81,7 @@ class RayEngine:
         try:
             return Outcome(key, **self._ray.get(reference))
         except self._ray.exceptions.RayError as error:
-            return Outcome(key, error=f"the Ray task was lost: {type(error).__name__}: {_first_line(error)}")
+            return Outcome(key, error=f"the Ray task was lost: {type(error).__name__}: {first_line(error)}")
 
     def _start(self, cpus: int, gpus: int) -> None:
         try:
@@ -98,7 +98,7 @@ class RayEngine:
             )
         except Exception as error:  # Ray's own word for "too slow" is no more than that.
             raise FairkdError(
-                f"Ray does not start here: {_first_line(error)} Or use --engine local."
+                f"Ray does not start here: {first_line(error)} Or use --engine local."
             ) from error
         if self._ray.util.get_node_ip_address() not in _LOOPBACK:
             self._ray.shutdown()
@@ -115,7 +115,7 @@ class RayEngine:
             self._ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (OSError, OverflowError, RuntimeError, ValueError) as error:
             raise ParameterError(
-                f"--address {address}: no Ray cluster answers there: {_first_line(error)}"
+                f"--address {address}: no Ray cluster answers there: {first_line(error)}"
             ) from error
 
 
@@ -138,7 +138,3 @@ def import_ray(*, local: bool) -> Any:
     except ImportError as error:
         raise ParameterError("--engine ray needs Ray: pip install 'fairkd[sweep]'") from error
     return ray
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fairkd.errors import ArtifactError, FairkdWarning
+from fairkd.errors import ArtifactError, FairkdWarning, first_line
 from fairkd.store import read_sealed, write_atomic, write_sealed
 from fairkd.training.selection import Score
 
@@ -131,5 +131,6 @@ class Checkpoint:
 
 
 def _refusal(path: Path, error: Exception) -> ArtifactError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ArtifactError(f"cannot continue from {path}: {reason}; delete it to train from the start")
+    return ArtifactError(
+        f"cannot continue from {path}: {first_line(error)}; delete it to train from the start"
+    )

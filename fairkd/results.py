@@ -13,7 +13,7 @@ from fairkd.data.audit import Audit
 from fairkd.data.splits import Splits
 from fairkd.efficiency import measure
 from fairkd.evaluation import compare, missing_groups, summarize
-from fairkd.narrative import conclude
+from fairkd.narrative_conclusions import conclude
 from fairkd.predictions import Predictions
 from fairkd.recipes import TrainedModel
 from fairkd.runs import list_runs
@@ -28,7 +28,7 @@ COMPARISONS = (
     ("student_scratch", "teacher"),
     ("student_kd", "student_scratch"),
 )
-#: Of these, what :func:`fairkd.narrative.conclude` speaks of, in its order.
+#: Of these, what :func:`fairkd.narrative_conclusions.conclude` speaks of, in its order.
 QUESTIONS = (("student_kd", "teacher"), ("student_kd", "student_scratch"), ("student_fair", "student_kd"))
 #: Columns that do not depend on how fast the machine is today.
 _COSTS = ("param_count", "macs", "weights_mb")

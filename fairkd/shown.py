@@ -1,4 +1,4 @@
-"""How the main objects show themselves, a small table in a notebook and one line anywhere else; numbers, lists and times as text."""
+"""How the main objects show themselves, a table in a notebook, a line elsewhere; numbers, lists and times as text."""
 
 from __future__ import annotations
 

@@ -26,7 +26,14 @@ LEVELS = {
     },
     2: {"distillers", "inference", "soft_labels", "teachers", "training"},
     3: {
-        *("analysis", "evaluation", "narrative", "narrative_analysis", "narrative_data"),
+        *(
+            "analysis",
+            "evaluation",
+            "narrative",
+            "narrative_analysis",
+            "narrative_conclusions",
+            "narrative_data",
+        ),
         *(
             "narrative_preview",
             "narrative_saliency",

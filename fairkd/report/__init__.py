@@ -14,6 +14,7 @@ from fairkd.config import Experiment
 from fairkd.errors import ArtifactError, ParameterError
 from fairkd.report.summary import METRICS, capital, differences, read_metrics, table
 from fairkd.run_state import read_status
+from fairkd.shown import decimals, signed
 from fairkd.store import file_digest, read_json, write_text
 
 REPORT = "report.html"
@@ -74,6 +75,7 @@ def render_page(template: str, **content: Any) -> str:
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FileSystemLoader(_TEMPLATES),
     )
+    environment.filters |= {"signed": signed, "decimals": decimals}
     return environment.get_template(template).render(**content)
 
 

@@ -66,7 +66,8 @@ class Experiment(Parameters, Shown):
             raise ParameterError(_explain(error)) from None
         if self.run_name is not None and not re.fullmatch(r"[\w][\w.+=,-]{0,119}", self.run_name):
             raise ParameterError(
-                f"run_name={self.run_name!r} cannot name a folder: use up to 120 letters, digits, '.', '_', '-'"
+                f"run_name={self.run_name!r} cannot name a folder: use up to 120 letters, digits and . _ - + = , and "
+                "begin with a letter, a digit or _"
             )
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -29,7 +29,7 @@ from fairkd.tables import evaluate_models, overall
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(Path(__file__).parent / "reproduce"))
 from study import machine  # noqa: E402
-from tables import SHARED_IMAGES, relation, seed_interval  # noqa: E402
+from tables import SHARED_IMAGES, relation, seed_interval, wrapped  # noqa: E402
 
 METRICS = ("accuracy", "worst_group_accuracy", "recall_gap")
 NAMES = {
@@ -41,8 +41,9 @@ NAMES = {
     "alone_resampling": "student alone + resampling",
     "alone_fair": "student alone + adversary",
 }
-#: Students without a teacher, which tell what a mitigation does from what it does during distillation.
-ALONE = {"alone_resampling": "resampling", "alone_fair": "gradient_reversal"}
+#: Students without a teacher tell what a mitigation does from what it does during distillation. For them, too, the
+#: adversary's weight is chosen.
+ALONE, ALONE_WEIGHTED = "alone_fair", "alone_fair, weight {:g}"
 #: Plain KD is tuned as the adversary is.
 TEMPERATURES = (1.0, 2.0, 4.0, 10.0)
 TEMPERED = "student_kd, T = {:g}"
@@ -77,21 +78,28 @@ def run_seed(seed: int, weights: list[float], output_dir: str) -> tuple[pd.DataF
     models = {"teacher": teacher, **fairkd.train_students(experiment, teacher)}
     resampling = experiment.replace(mitigation="resampling")
     models["student_resampling"] = fairkd.distill_student(resampling, teacher)
-    for name, mitigation in ALONE.items():
-        models[name] = fairkd.distill_student(
-            experiment.replace(distiller="none", mitigation=mitigation), teacher
-        )
+    models["alone_resampling"] = fairkd.distill_student(resampling.replace(distiller="none"), teacher)
+    alone = experiment.replace(distiller="none")
+    for weight in weights:
+        student = fairkd.distill_student(alone.replace(adversary_weight=weight), teacher)
+        models[ALONE_WEIGHTED.format(weight)] = student
     plain = experiment.replace(mitigation="none")
     for heat in TEMPERATURES:
         models[TEMPERED.format(heat)] = fairkd.distill_student(plain.replace(temperature=heat), teacher)
     predictions = {name: model.predictions for name, model in models.items()}
     rows = overall(evaluate_models(predictions, seed=seed), METRICS)
     for model, baseline in PAIRS:
+        if ALONE in (model, baseline):
+            continue
         table = compare({baseline: predictions[baseline], model: predictions[model]})
         rows = pd.concat([rows, overall(table, METRICS).assign(seed=seed)])
     trials = [
         {"seed": seed, "temperature": heat, **validation_scores(models[TEMPERED.format(heat)].validation)}
         for heat in TEMPERATURES
+    ]
+    trials += [
+        {"seed": seed, "alone": weight, **validation_scores(models[ALONE_WEIGHTED.format(weight)].validation)}
+        for weight in weights
     ]
     trials.append({"seed": seed, "weight": 0.0, **validation_scores(models["student_kd"].validation)})
     for weight in weights:
@@ -123,8 +131,13 @@ def pairs_table(rows: pd.DataFrame) -> str:
         mine = rows[(rows["model"] == model) & (rows["baseline"] == baseline)].set_index("metric")["value"]
         intervals = [seed_interval(mine.loc[[metric]]) for metric in ("accuracy", "recall_gap")]
         cells = [f"{signed(mean)} ({signed(low)} to {signed(high)})" for mean, low, high in intervals]
-        lines.append(f"| {NAMES[model]} − {NAMES[baseline]} | {' | '.join(cells)} |")
+        lines.append(f"| {difference(model, baseline)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def difference(model: str, baseline: str) -> str:
+    """Name a difference of two models, whose own names may hold a plus."""
+    return " − ".join(f"({NAMES[one]})" if "+" in NAMES[one] else NAMES[one] for one in (model, baseline))
 
 
 def settled(rows: pd.DataFrame) -> str:
@@ -146,7 +159,7 @@ def seeds_table(rows: pd.DataFrame) -> str:
     ]
     shown = np.array([pair in SHOWN for pair in zip(rows["model"], rows["baseline"], strict=True)])
     lines += [
-        f"| {row['seed']} | {NAMES[row['model']]} − {NAMES[row['baseline']]} | {row['metric']} | "
+        f"| {row['seed']} | {difference(row['model'], row['baseline'])} | {row['metric']} | "
         f"{signed(row['value'])} | {signed(row['low'])} to {signed(row['high'])} | "
         f"{'yes' if row['supported'] else 'no'} |"
         for row in rows[shown & (rows["metric"] != "worst_group_accuracy")].to_dict("records")
@@ -154,10 +167,10 @@ def seeds_table(rows: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def weights_table(trials: pd.DataFrame) -> str:
+def weights_table(trials: pd.DataFrame, parameter: str) -> str:
     """Return one row a weight: validation scores over the seeds."""
     lines = ["| adversary weight | accuracy | mean recall gap |", "|---|---|---|"]
-    for weight, mine in trials.groupby("weight"):
+    for weight, mine in trials.groupby(parameter):
         lines.append(f"| {weight:g} | {spread(mine['accuracy'])} | {spread(mine['recall_gap'])} |")
     return "\n".join(lines)
 
@@ -189,10 +202,29 @@ def chosen(trials: pd.DataFrame, parameter: str, tolerance: float) -> float:
     return float(means.index[place])
 
 
+def read(noted: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame, float]:
+    """Return the rows, the validation trials, and the weight that is chosen for the student alone.
+
+    The rows of that weight's student are those of the model ``alone_fair``, its differences included.
+    """
+    rows, trials = pd.DataFrame(noted["rows"]), pd.DataFrame(noted["trials"])
+    weight = chosen(trials, "alone", fairkd.Experiment().selection_tolerance)
+    rows = rows.replace({"model": {ALONE_WEIGHTED.format(weight): ALONE}})
+    rows["baseline"] = rows["baseline"].astype(object).where(rows["baseline"].notna(), None)
+    pairs = [pair for pair in PAIRS if ALONE in pair]
+    differences = [
+        (test_values(rows, model, metric) - test_values(rows, baseline, metric))
+        .reset_index()
+        .assign(model=model, baseline=baseline, metric=metric)
+        for model, baseline in pairs
+        for metric in METRICS
+    ]
+    return pd.concat([rows, *differences], ignore_index=True), trials, weight
+
+
 def page(noted: dict[str, Any]) -> str:
     """Return docs/results/default_run.md."""
-    rows, trials = pd.DataFrame(noted["rows"]), pd.DataFrame(noted["trials"])
-    rows["baseline"] = rows["baseline"].astype(object).where(rows["baseline"].notna(), None)
+    rows, trials, alone = read(noted)
     seeds, default = rows["seed"].nunique(), fairkd.Experiment()
     counts = []
     for (model, baseline), sign in zip(SHOWN, (1, -1), strict=True):
@@ -211,7 +243,8 @@ on {noted["machine"]},
 CPU only, networks in {noted["precision"]}.
 Test split, mean ± standard deviation over the seeds; a seed draws the split, the tints, the initial weights and
 the order of the batches. The same seed gives other numbers on another processor or in another number format, so
-this page and those of other studies differ. {SHARED_IMAGES}
+this page and those of other studies differ.
+{wrapped(SHARED_IMAGES)}
 
 {models_table(rows)}
 
@@ -232,9 +265,13 @@ distillation, with an interval over the test images that excludes 0:
 Validation split of the same seeds, mean ± standard deviation. The rule: the smallest mean recall gap among the weights
 whose mean accuracy is within {default.selection_tolerance:g} of the best. It names weight {named:g};
 the default is {default.adversary_weight:g}. A scan that took part in the choice of one seed is tested in another: the
-choice is not independent of the test. The student alone has the same weight, which was not chosen for it.
+choice is not independent of the test.
 
-{weights_table(trials)}
+{weights_table(trials, "weight")}
+
+For the student alone it names weight {alone:g}, which it has above:
+
+{weights_table(trials, "alone")}
 
 ## Plain KD at other temperatures
 
@@ -263,7 +300,7 @@ def main() -> None:
         rows = pd.concat([rows for rows, _ in results], ignore_index=True)
         noted = {
             "command": f"--seeds {arguments.seeds} --weights {' '.join(f'{weight:g}' for weight in weights)}",
-            "machine": machine(),
+            "machine": machine("cpu"),
             "precision": precision(default, "student", fairkd.load_splits(default), "cpu"),
             "rows": json.loads(rows.drop(columns="definition").to_json(orient="records")),
             "trials": [trial for _, several in results for trial in several],

@@ -188,8 +188,8 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
     ]
     if levelled:
         said.append(
-            f"A higher ratio is not always a better worst class: higher mean ratio and "
-            f"lower lowest class recall than the student alone: {', '.join(levelled)}."
+            f"A higher ratio is not always a better worst class: higher ratio and lower "
+            f"lowest class recall than the student alone, in the means over the seeds: {', '.join(levelled)}."
         )
     known = values(table, "student alone", "accuracy", setting=one)
     settled = (

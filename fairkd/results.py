@@ -20,13 +20,13 @@ from fairkd.runs import list_runs
 from fairkd.store import read_json, write_atomic, write_csv, write_json
 from fairkd.tables import overall
 
-#: (model, baseline): what distillation changed, and what the mitigation changed.
+#: (model, baseline): what distillation changed, and whether it was the teacher; what the mitigation changed; the size.
 COMPARISONS = (
     ("student_kd", "teacher"),
+    ("student_kd", "student_scratch"),
     ("student_fair", "student_kd"),
     ("student_fair", "teacher"),
     ("student_scratch", "teacher"),
-    ("student_kd", "student_scratch"),
 )
 #: Of these, what :func:`fairkd.narrative_conclusions.conclude` speaks of, in its order.
 QUESTIONS = (("student_kd", "teacher"), ("student_kd", "student_scratch"), ("student_fair", "student_kd"))

@@ -131,7 +131,8 @@ def _least_width(layout: dict[str, Any]) -> int:
 def json_for_script(value: Any) -> str:
     """Return ``value`` as JSON that cannot end the script element it stands in."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
-    for character in "<>&\u2028\u2029":
+    # Without "<", neither the element can end nor a comment begin.
+    for character in "<\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 

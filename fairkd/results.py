@@ -101,9 +101,10 @@ def efficiency(models: Mapping[str, TrainedModel], splits: Splits) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _precision(trained: TrainedModel) -> str:
-    """Return the number format of a training; ``auto`` is measured, so that only the artefact says what it was."""
-    return str(read_json(trained.folder / "config.json")["determined_by"].get("precision", "not trained"))
+def _precision(trained: TrainedModel) -> str | None:
+    """Return the number format of a training, which only the artefact knows of ``auto``; ``None``: not trained."""
+    determined: dict[str, Any] = read_json(trained.folder / "config.json")["determined_by"]
+    return determined.get("precision")
 
 
 def save_results(experiment: Experiment, models: Mapping[str, TrainedModel], costs: pd.DataFrame) -> Path:

@@ -76,7 +76,12 @@ def write_run(folder: Path, text: str = "plain") -> Path:
             "models": models,
             "findings": [f"Finding {text}"],
             "comparisons": [{"model": text, "baseline": "teacher", "metric": "accuracy", **difference}],
-            "precision": {"teacher": "bfloat16", "student_kd": "bfloat16", "student_fair": text},
+            "precision": {
+                "teacher": None,
+                "student_scratch": "bfloat16",
+                "student_kd": "bfloat16",
+                "student_fair": text,
+            },
         },
     )
     write_json(

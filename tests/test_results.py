@@ -81,7 +81,7 @@ def test_metrics_json_has_the_documented_keys(tiny_experiment, trained, costs):
     assert path == tiny_experiment.run_folder / "metrics.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     assert set(content) == {"models", "comparisons", "efficiency", "precision", "findings", "experiment"}
-    assert content["precision"] == {"teacher": "not trained"} | dict.fromkeys(ROLES[1:], "float32")
+    assert content["precision"] == {"teacher": None} | dict.fromkeys(ROLES[1:], "float32")
     assert list(content["models"]) == ["teacher", "student_scratch", "student_kd", "student_fair"]
     for metrics in content["models"].values():
         assert set(metrics) == set(METRICS)

@@ -83,8 +83,8 @@ def page(study: Study) -> str:
         f"Plain KD, without mitigation, at seven temperatures. Mean ± standard deviation over the seeds. {INTERVALS} "
         "Where several temperatures or pairs are asked about at once, their p-values are adjusted by Holm. "
         "Prediction sensitivity: mean over pairs of 1,000 test images of the distance of the predicted "
-        "probabilities over the distance of the pixels (0 to 1), in thousandths. Lower is called fairer, but the "
-        "measure follows accuracy and confidence: a model that cannot tell images apart has 0."
+        "probabilities over the distance of the pixels (0 to 1), in thousandths. Lower is called fairer, but a "
+        "confident model has a higher one than an unsure one, and a model that cannot tell images apart has 0."
     )
     parts = [
         "# Temperature from 1 to 20: what becomes of accuracy, recall gap and prediction sensitivity",

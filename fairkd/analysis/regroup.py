@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from fairkd.config import suggest
@@ -32,17 +31,17 @@ def regroup(predictions: Predictions, splits: Splits, attribute: str) -> Predict
             f"attribute={attribute!r} is not in the data: {suggest(attribute, splits.attributes)}they have {known}; "
             "name further ones in audit_groups"
         )
-    frame, parts = predictions.frame, dict(splits.items())
-    found = [str(name) for name in frame["split"].unique()]
-    codes = pd.concat(
-        [pd.Series(parts[name].attributes[attribute], parts[name].index) for name in found if name in parts]
-        or [pd.Series(dtype=np.int64)]
-    )
-    places = codes.index.get_indexer(pd.Index(frame["index"]))
-    if (places < 0).any():
+    frame = predictions.frame
+    split = str(frame["split"].iloc[0])
+    images = dict(splits.items()).get(split)
+    known = pd.Index([] if images is None else images.index)
+    places = known.get_indexer(pd.Index(frame["index"]))
+    if images is None or (places < 0).any():
         raise DataError(
-            f"{(places < 0).sum()} of {len(frame)} predictions are not of {splits.name}'s {', '.join(found)} split: "
+            f"{(places < 0).sum()} of {len(frame)} predictions are not of {splits.name}'s {split} split: "
             "take the splits that the models were evaluated on"
         )
-    groups = pd.Categorical.from_codes(codes.to_numpy()[places], list(splits.attributes[attribute]))
+    groups = pd.Categorical.from_codes(
+        images.attributes[attribute][places], list(splits.attributes[attribute])
+    )
     return Predictions(frame.assign(group=groups))

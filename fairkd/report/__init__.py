@@ -143,7 +143,9 @@ def _results(run_folder: Path) -> dict[str, Any]:
         styles = model_styles(headline.models)
         return {
             "findings": [str(finding) for finding in metrics.get("findings", [])],
-            "precision": ", ".join(dict.fromkeys(map(str, metrics.get("precision", {}).values()))),
+            "precision": ", ".join(
+                dict.fromkeys(str(one) for one in metrics.get("precision", {}).values() if one)
+            ),
             "headline": headline,
             "differences": differences(metrics),
             "all_metrics": table(metrics, None),
@@ -175,12 +177,18 @@ def _setting(run_folder: Path) -> dict[str, Any]:
 
 
 def _several_seeds(values: dict[str, Any]) -> str:
-    """Return the command that compares the run's mitigation with plain KD over seeds, if this version can read it."""
+    """Return the command that compares the run's mitigation with plain KD over seeds.
+
+    Empty: there is no mitigation, or this version cannot read the parameters.
+    """
     try:
-        experiment = Experiment(**values).replace(run_name=None, distillers=())
-        return experiment.replace(mitigations=(experiment.mitigation,), seeds=5).command_of("compare")
+        experiment = Experiment(**values)
     except ParameterError:
         return ""
+    if experiment.mitigation == "none":
+        return ""
+    several = {"run_name": None, "distillers": (), "mitigations": (experiment.mitigation,), "seeds": 5}
+    return experiment.replace(**several).command_of("compare")
 
 
 def _parameter(name: str, value: Any) -> dict[str, Any]:

@@ -57,14 +57,14 @@ def evaluate(
         bootstrap_seed: seed of the resamples.
 
     Returns:
-        Tidy rows ``run, seed, model, metric, class, group, value, low, high, n, noise_floor, definition``: every
+        Tidy rows ``run, seed, model, metric, class, group, value, low, high, noise_floor, n, definition``: every
         metric in ``METRICS`` with class and group ``"all"``, then ``accuracy`` by group, ``recall_gap`` by class
         and ``recall`` by class and group. ``n`` counts samples, for what compares groups only those that
         have one; for a class's recall gap, those of its smallest group. ``noise_floor`` is what sampling alone would
         give a model of the same accuracy whose errors favour no group, 0 for what sampling error does not bias.
-        Undefined values are NaN. The interval is the bootstrap's; a proportion of exactly 0 or 1, which no resample changes, has Wilson's instead
-        (Wilson 1927), with the number of units as its trials. The order of the rows of ``predictions`` has no
-        effect.
+        Undefined values are NaN. The interval is the bootstrap's; a proportion of exactly 0 or 1, which no resample
+        changes, has Wilson's instead (Wilson 1927), with the number of units as its trials. The order of the rows of
+        ``predictions`` has no effect.
 
     Raises:
         DataError: no samples, or a malformed table.

@@ -29,13 +29,26 @@ _HOMES = {
     "load_dataset": "data",
     "load_splits": "recipes",
     "predict": "inference",
+    "register_distiller": "distillers",
+    "register_mitigation": "mitigation",
     "sweep": "sweeps",
     "temperature_study": "recipes",
     "train_student_alone": "recipes",
     "train_students": "recipes",
     "train_teacher": "recipes",
 }
-_MODULES = ("analysis", "data", "export", "losses", "metrics", "mitigation", "plots", "training", "widgets")
+_MODULES = (
+    "analysis",
+    "data",
+    "distillers",
+    "export",
+    "losses",
+    "metrics",
+    "mitigation",
+    "plots",
+    "training",
+    "widgets",
+)
 
 __all__ = [
     "Experiment",
@@ -50,6 +63,7 @@ __all__ = [
     "data",
     "data_card",
     "distill_student",
+    "distillers",
     "evaluate",
     "export",
     "findings",
@@ -63,6 +77,8 @@ __all__ = [
     "mitigation",
     "plots",
     "predict",
+    "register_distiller",
+    "register_mitigation",
     "sweep",
     "temperature_study",
     "train_student_alone",
@@ -73,14 +89,25 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from fairkd import analysis, data, export, losses, metrics, mitigation, plots, training, widgets
+    from fairkd import (
+        analysis,
+        data,
+        distillers,
+        export,
+        losses,
+        metrics,
+        mitigation,
+        plots,
+        training,
+        widgets,
+    )
     from fairkd.config import Experiment
     from fairkd.data import list_datasets, load_dataset
     from fairkd.data.audit import audit
-    from fairkd.distillers import list_distillers
+    from fairkd.distillers import list_distillers, register_distiller
     from fairkd.evaluation import compare, evaluate, findings
     from fairkd.inference import predict
-    from fairkd.mitigation import list_mitigations
+    from fairkd.mitigation import list_mitigations, register_mitigation
     from fairkd.models import create_model
     from fairkd.predictions import Predictions
     from fairkd.recipes import (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fairkd.config import Experiment
 
 #: Parameters that name a file or a folder.
-PATHS = ("data_root", "cache_dir", "teacher_weights", "student_weights", "output_dir")
+PATHS = ("data_root", "cache_dir", "teacher_weights", "student_weights", "output_dir", "plugin")
 
 
 def read_experiment(pairs: Sequence[str], file: Path | None) -> Experiment:

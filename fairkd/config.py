@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from fairkd.errors import ParameterError
 from fairkd.parameters import Parameters, Scope
+from fairkd.plugin import load_plugin
 from fairkd.shown import Shown
 from fairkd.store import digest
 
@@ -52,7 +53,8 @@ class Experiment(Parameters, Shown):
     """All parameters of one experiment: frozen, validated, with a one-line error for a bad value.
 
     Raises:
-        ParameterError: an unknown name, a wrong type, or a value outside the range; names what is allowed.
+        ParameterError: an unknown name, a wrong type, a value outside the range, or an error in the plugin, whose
+            file is run here; names what is allowed.
 
     Example:
         >>> Experiment(temperature=2.0).adversary_weight == Experiment().adversary_weight
@@ -69,6 +71,8 @@ class Experiment(Parameters, Shown):
                 f"run_name={self.run_name!r} cannot name a folder: use up to 120 letters, digits and . _ - + = , and "
                 "begin with a letter, a digit or _"
             )
+        if self.plugin is not None:
+            load_plugin(resolve_path(self.plugin))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise ParameterError(
@@ -205,8 +209,9 @@ class Experiment(Parameters, Shown):
             values["run_name"] = self.run
         if self.output_path != resolve_path(self.default("output_dir")):
             values["output_dir"] = self.output_dir
-        if self.device != self.default("device"):
-            values["device"] = self.device
+        for name in ("device", "plugin"):
+            if getattr(self, name) != self.default(name):
+                values[name] = getattr(self, name)
         return " ".join(
             [f"fairkd {verb}", *(f"-p {name} {shlex.quote(word(value))}" for name, value in values.items())]
         )

@@ -105,8 +105,8 @@ def describe_predictability(row: Mapping[str, Any]) -> str:
 def describe_choice(experiment: Experiment) -> list[str]:
     """Say what the chosen distiller and mitigation do, and where they are from."""
     terms = [
-        f"Distiller **{entry.name}**{f' (× {factor:g})' if factor != 1 else ''}: {entry.description}, "
-        f"{_source(entry.source)}."
+        f"Distiller **{entry.name}**{f' (× {factor:g})' if factor != 1 else ''}: {entry.description}"
+        f"{f', {_source(entry.url)}' if entry.source else ''}."
         for factor, entry in distiller_entries(experiment.distiller)
     ]
     chosen = mitigation_entry(experiment.mitigation)

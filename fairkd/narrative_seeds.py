@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from fairkd.analysis import across_seeds
 from fairkd.metrics import METRICS
+from fairkd.predictions import Predictions
 from fairkd.shown import signed
 
 _PARTS = {
@@ -14,6 +16,20 @@ _PARTS = {
     "sample_variance": "the test sample's",
     "interaction_variance": "that of both together",
 }
+
+
+def compare_seeds(
+    models: Sequence[Predictions], baselines: Sequence[Predictions], *, confidence: float
+) -> list[str]:
+    """Say what :func:`describe_seeds` says of the predictions of several seeds; of one, that it takes more.
+
+    Args:
+        models, baselines: predictions of students and of their teachers, seed by seed.
+        confidence: nominal coverage of the intervals, (0, 1).
+    """
+    if len(models) < 2:
+        return ["One seed cannot tell the seed's doing from the sample's: ask for more with `seeds`."]
+    return describe_seeds(across_seeds(models, baselines, confidence=confidence))
 
 
 def describe_seeds(

@@ -230,6 +230,9 @@ class Parameters(BaseModel):
 
     run_name: str | None = _field("run", None, "folder under output_dir; None: made from the parameters")
     output_dir: str = _field("run", "outputs", "where runs and artefacts go; relative to the project's root")
+    plugin: str | None = _field(
+        "run", None, "Python file that registers networks, distillers or mitigations of your own"
+    )
     device: str = _field("run", "auto", "auto, cpu, cuda, cuda:N or mps")
     teacher_cache_gb: float = _field(
         "run", 5.0, "10^9 bytes of teachers' outputs kept under output_dir, [0, 10^6]; 0: none", ge=0, le=1e6

@@ -18,10 +18,10 @@ import fairkd
 
 PACKAGE = Path(fairkd.__file__).parent
 LEVELS = {
-    0: {"config", "errors", "parameters", "progress", "reproducibility", "shown", "store"},
+    0: {"config", "errors", "parameters", "plugin", "progress", "reproducibility", "shown", "store"},
     1: {
         *("cifar_models", "data", "efficiency", "heads", "losses", "metrics", "mitigation", "models"),
-        "own_networks",
+        "own_code",
         *("frames", "pareto", "predictions"),
     },
     2: {"distillers", "inference", "soft_labels", "teachers", "training"},

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairkd.narrative_seeds import describe_seeds
+from fairkd.narrative_seeds import compare_seeds, describe_seeds
+from fairkd.predictions import Predictions
 
 
 def table(
@@ -36,6 +37,26 @@ def test_the_verdict_is_the_interval_s(value, half, verdict):
     assert verdict in sentence
     assert f"{value:+.3f}".replace("-", "−") in sentence
     assert "60% the seed's, 30% the test sample's, 10% that of both" in sentence
+
+
+def test_one_seed_is_told_what_it_takes():
+    rng, rows = np.random.default_rng(0), np.arange(40)
+    pair = [
+        Predictions.from_arrays(
+            labels=rows % 2,
+            groups=rows // 2 % 2,
+            probabilities=rng.dirichlet([1, 1], 40),
+            class_names=["a", "b"],
+            group_names=["red", "green"],
+            index=rows,
+            unit=rows,
+            split="test",
+        )
+        for _ in range(2)
+    ]
+    (sentence,) = compare_seeds(pair[:1], pair[1:], confidence=0.95)
+    assert "more with `seeds`" in sentence
+    assert "2 seeds" in compare_seeds(pair, pair[::-1], confidence=0.95)[0]
 
 
 def test_few_seeds_are_called_few():

@@ -59,7 +59,9 @@ def test_a_stronger_adversary_closes_the_gap_that_the_shortcut_opens(shortcut):
 
 
 def test_a_mitigation_without_a_weight_is_refused(tiny_splits):
-    with pytest.raises(ParameterError, match="mitigation='resampling' has no weight to preview"):
+    with pytest.raises(
+        ParameterError, match="mitigation='resampling' is no adversary with a weight to preview"
+    ):
         HeadPreview(Experiment(mitigation="resampling"), None, None, tiny_splits)  # type: ignore[arg-type]
 
 

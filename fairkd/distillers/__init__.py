@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pandas as pd
 
@@ -19,6 +21,7 @@ from fairkd.distillers.logits import CTKD, DIST, DKD, KD, StandardizedKD
 from fairkd.distillers.relations import MFD, PKT, RKD, Similarity
 from fairkd.distillers.several import CoAdvise, Ensemble
 from fairkd.errors import ParameterError
+from fairkd.plugin import check_registration
 
 __all__ = [
     "Context",
@@ -30,6 +33,7 @@ __all__ = [
     "distiller_entries",
     "distiller_options",
     "list_distillers",
+    "register_distiller",
 ]
 
 #: The defaults of ``distill_weight`` and ``task_weight`` are KD's usual 0.9 and 0.1.
@@ -42,7 +46,8 @@ class DistillerEntry:
     """What ``list_distillers`` says of a distiller.
 
     ``reference_weight``: the loss's weight over that of the cross-entropy, in the paper's code or in Tian et al. 2020.
-    ``options``: the parameters that it reads; no other parameter of the scope changes its result.
+    ``options``: the parameters that it reads; no other parameter of the scope changes its result. ``kind``: makes its
+    term. ``own``: it was registered with :func:`register_distiller`.
     """
 
     name: str
@@ -51,7 +56,8 @@ class DistillerEntry:
     source: str
     reference_weight: float
     options: tuple[str, ...]
-    kind: type[Term] | None
+    kind: Callable[[Context], Term] | None
+    own: bool = False
 
     @property
     def weight(self) -> float:
@@ -59,9 +65,15 @@ class DistillerEntry:
         return self.reference_weight / KD_RATIO
 
     @property
+    def url(self) -> str:
+        """Where its source is, which may be given as the number at arXiv."""
+        arxiv = re.fullmatch(r"\d{4}\.\d{4,5}", self.source)
+        return f"https://arxiv.org/abs/{self.source}" if arxiv else self.source
+
+    @property
     def several_teachers(self) -> bool:
         """Whether it learns from ``co_teachers`` too."""
-        return self.kind is not None and issubclass(self.kind, CoAdvise | Ensemble)
+        return isinstance(self.kind, type) and issubclass(self.kind, CoAdvise | Ensemble)
 
 
 _SOFT = ("temperature", "logit_standardization", "teacher_calibration")
@@ -133,6 +145,54 @@ _ENTRIES = (
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 
 
+_Make = TypeVar("_Make", bound=Callable[[Context], Term])
+
+
+def register_distiller(
+    name: str,
+    *,
+    compares: str = "logits",
+    description: str = "a distiller of one's own",
+    source: str = "",
+    reference_weight: float = KD_RATIO,
+    options: Sequence[str] = (),
+) -> Callable[[_Make], _Make]:
+    """Make a distiller of your own known by name, alone or in a sum, everywhere that names one.
+
+    Args:
+        name: replaces what you registered under it before.
+        compares: what of the two networks, for instance ``"logits"`` or ``"features"``.
+        description: half a sentence for notebooks and reports.
+        source: an address, or the number at arXiv.
+        reference_weight: the loss's weight over that of the cross-entropy; KD's is 9.
+        options: the parameters that it reads from ``context.options``; others do not make another model.
+
+    Returns:
+        A decorator for a class, or a function, that makes a :class:`Term` of a :class:`Context`.
+
+    Raises:
+        ParameterError: the name is taken, an option is no parameter of distillation, or the weight is negative.
+
+    Example:
+        >>> @register_distiller("l1", description="absolute distance of the logits")
+        ... class L1(Term):
+        ...     def forward(self, student, teachers, batch, progress, reduction="mean"):
+        ...         losses = (student.logits - teachers[0].logits).abs().mean(dim=1)
+        ...         return losses if reduction == "none" else losses.mean()
+    """
+    check_registration("distiller", name, options, [one.name for one in _BY_NAME.values() if not one.own])
+    if not 0 <= reference_weight < math.inf:
+        raise ParameterError(f"reference_weight={reference_weight!r} of {name!r}: a number of at least 0")
+
+    def register(make: _Make) -> _Make:
+        _BY_NAME[name] = DistillerEntry(
+            name, compares, description, source, reference_weight, (*options,), make, own=True
+        )
+        return make
+
+    return register
+
+
 def list_distillers() -> pd.DataFrame:
     """Return one row a distiller: ``name, compares, description, source, reference_weight, options``."""
     return pd.DataFrame(
@@ -141,11 +201,11 @@ def list_distillers() -> pd.DataFrame:
                 "name": entry.name,
                 "compares": entry.compares,
                 "description": entry.description,
-                "source": f"https://arxiv.org/abs/{entry.source}" if entry.source else "",
+                "source": entry.url,
                 "reference_weight": entry.reference_weight,
                 "options": ", ".join(entry.options),
             }
-            for entry in _ENTRIES
+            for entry in _BY_NAME.values()
         ]
     )
 
@@ -190,7 +250,7 @@ def check_distiller(
     """
     entries = [entry for _, entry in distiller_entries(spec)]
     if logit_standardization and not any("logit_standardization" in entry.options for entry in entries):
-        users = [entry.name for entry in _ENTRIES if "logit_standardization" in entry.options]
+        users = [entry.name for entry in _BY_NAME.values() if "logit_standardization" in entry.options]
         raise ParameterError(
             f"logit_standardization=True has no effect on distiller={spec!r}: it acts on {', '.join(users)}"
         )
@@ -237,7 +297,8 @@ def _is_calibrated(entry: DistillerEntry, standardized: bool, ensemble_weights: 
 def _entry(name: str, spec: str) -> DistillerEntry:
     if name not in _BY_NAME:
         raise ParameterError(
-            f"distiller={spec!r}: {name!r} is unknown: {suggest(name, _BY_NAME)}allowed: {', '.join(_BY_NAME)}"
+            f"distiller={spec!r}: {name!r} is unknown: {suggest(name, _BY_NAME)}allowed: {', '.join(_BY_NAME)}, and "
+            "what the file named in plugin registers"
         )
     return _BY_NAME[name]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ from fairkd.mitigation.laftr import Laftr
 from fairkd.mitigation.recall_gap_critic import PublishedCritic, RecallGapCritic
 from fairkd.mitigation.uniform_confusion import UniformConfusion
 from fairkd.mitigation.weighting import ClassWeighted, GroupDRO, Resampling, Reweighting
+from fairkd.plugin import check_registration
 
 __all__ = [
     "Adversary",
@@ -48,6 +50,7 @@ __all__ = [
     "mitigation_entry",
     "project_gradient",
     "ramp",
+    "register_mitigation",
     "reverse_gradient",
 ]
 
@@ -56,7 +59,8 @@ __all__ = [
 class MitigationEntry:
     """What ``list_mitigations`` says of a mitigation, and the function that makes it.
 
-    ``options`` are the parameters that it reads; no other parameter of the scope changes its result.
+    ``options`` are the parameters that it reads; no other parameter of the scope changes its result. ``own``: it
+    was registered with :func:`register_mitigation`.
     """
 
     name: str
@@ -66,6 +70,12 @@ class MitigationEntry:
     options: tuple[str, ...]
     make: Callable[[Setup], Mitigation]
     adds_heads: bool = False
+    own: bool = False
+
+    @property
+    def can_be_previewed(self) -> bool:
+        """Whether it is an adversary with a weight; what else a weight scales, a preview does not show."""
+        return self.family == "adversary" and "adversary_weight" in self.options
 
 
 _CRITIC = ("adversary_weight", "adversary_learning_rate", "adversary_hidden")
@@ -206,11 +216,58 @@ _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 _COMPARES_GROUPS = ("adversary", "domain")
 
 
+_Make = TypeVar("_Make", bound=Callable[[Setup], Mitigation])
+
+
+def register_mitigation(
+    name: str,
+    *,
+    family: Literal["adversary", "weighting", "domain", "own"] = "own",
+    description: str = "a mitigation of one's own",
+    source: str = "",
+    options: Sequence[str] = (),
+    adds_heads: bool = False,
+) -> Callable[[_Make], _Make]:
+    """Make a mitigation of your own known by name, everywhere that names one.
+
+    Args:
+        name: replaces what you registered under it before.
+        family: ``"adversary"`` and ``"domain"`` are refused where the data have one group.
+        description: half a sentence for notebooks and reports.
+        source: an address.
+        options: the parameters that it reads from ``setup.options``; others do not make another model.
+        adds_heads: whether its ``prepare`` gives the network further heads.
+
+    Returns:
+        A decorator for a class, or a function, that makes a :class:`Mitigation` of a :class:`Setup`.
+
+    Raises:
+        ParameterError: the name is taken, or an option is no parameter of a mitigation.
+
+    Example:
+        >>> @register_mitigation("half", description="counts every sample half")
+        ... class Half(Mitigation):
+        ...     def __init__(self, setup):
+        ...         super().__init__()
+        ...     def task_loss(self, outputs, batch, **options):
+        ...         return 0.5 * super().task_loss(outputs, batch, **options)
+    """
+    check_registration("mitigation", name, options, [one.name for one in _BY_NAME.values() if not one.own])
+
+    def register(make: _Make) -> _Make:
+        _BY_NAME[name] = MitigationEntry(
+            name, family, description, source, (*options,), make, adds_heads, own=True
+        )
+        return make
+
+    return register
+
+
 def list_mitigations() -> pd.DataFrame:
     """Return one row a mitigation: ``name, family, description, source, options``."""
     columns = ("name", "family", "description", "source", "options")
-    return pd.DataFrame([{c: getattr(entry, c) for c in columns} for entry in _ENTRIES]).assign(
-        options=[", ".join(entry.options) for entry in _ENTRIES]
+    return pd.DataFrame([{c: getattr(entry, c) for c in columns} for entry in _BY_NAME.values()]).assign(
+        options=[", ".join(entry.options) for entry in _BY_NAME.values()]
     )
 
 
@@ -222,7 +279,8 @@ def mitigation_entry(name: str, parameter: str = "mitigation") -> MitigationEntr
     """
     if name not in _BY_NAME:
         raise ParameterError(
-            f"{parameter}={name!r} is unknown: {suggest(name, _BY_NAME)}allowed: {', '.join(_BY_NAME)}"
+            f"{parameter}={name!r} is unknown: {suggest(name, _BY_NAME)}allowed: {', '.join(_BY_NAME)}, and what the "
+            "file named in plugin registers"
         )
     return _BY_NAME[name]
 
@@ -243,7 +301,7 @@ def check_groups(name: str, num_groups: int, parameter: str = "mitigation") -> N
         ParameterError: ``name`` changes nothing where there is one group; ``parameter`` is the one that gave it.
     """
     if num_groups < 2 and mitigation_entry(name, parameter).family in _COMPARES_GROUPS:
-        others = ", ".join(one.name for one in _ENTRIES if one.family not in _COMPARES_GROUPS)
+        others = ", ".join(one.name for one in _BY_NAME.values() if one.family not in _COMPARES_GROUPS)
         raise ParameterError(
             f"{parameter}={name!r} tells groups apart, and these data have one: name the attribute with group, inject "
             f"one with bias, or choose another {parameter} ({others})"

@@ -56,7 +56,7 @@ class HeadPreview:
         splits: the data; default: what the experiment names. At most 4,000 training images are used.
 
     Raises:
-        ParameterError: the mitigation has no weight to preview.
+        ParameterError: the mitigation is no adversary with a weight.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class HeadPreview:
         student: TrainedModel,
         splits: Splits | None = None,
     ) -> None:
-        if "adversary_weight" not in mitigation_entry(experiment.mitigation).options:
+        if not mitigation_entry(experiment.mitigation).can_be_previewed:
             raise ParameterError(
-                f"mitigation={experiment.mitigation!r} has no weight to preview; those with one: "
+                f"mitigation={experiment.mitigation!r} is no adversary with a weight to preview; those are: "
                 "gradient_reversal, projection, laftr, uniform_confusion, recall_gap_critic"
             )
         self.experiment, self.splits = experiment, splits or load_splits(experiment)

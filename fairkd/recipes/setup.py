@@ -17,6 +17,7 @@ from fairkd.distillers import (
     Context,
     Distiller,
     create_distiller,
+    distiller_entries,
     distiller_options,
 )
 from fairkd.errors import ParameterError, first_line
@@ -29,7 +30,7 @@ from fairkd.mitigation import (
     mitigation_entry,
 )
 from fairkd.models import Network, Outputs, create_model
-from fairkd.own_networks import own_network
+from fairkd.own_code import code_digest, own_network
 from fairkd.store import file_digest
 from fairkd.training import Precision, TrainingSettings, current_devices, fastest_precision
 
@@ -189,7 +190,16 @@ def model_values(experiment: Experiment, part: Part, *, distilled: bool, mitigat
     if code := own_network(getattr(experiment, part)):
         values["network"] = code
     values |= distillation_values(experiment) if distilled else {}
-    return values | (mitigation_values(experiment, part) if mitigated else {})
+    values |= mitigation_values(experiment, part) if mitigated else {}
+    return values | own_methods(experiment, part, distilled=distilled, mitigated=mitigated)
+
+
+def own_methods(experiment: Experiment, part: Part, *, distilled: bool, mitigated: bool) -> dict[str, str]:
+    """Return a hash of the code of each method that is not fairkd's."""
+    entries = [entry for _, entry in distiller_entries(experiment.distiller)] if distilled else []
+    found = {f"distiller {entry.name}": code_digest(entry.kind) for entry in entries if entry.own}
+    chosen = mitigation_entry(mitigation_name(experiment, part))
+    return found | ({"mitigation code": code_digest(chosen.make)} if mitigated and chosen.own else {})
 
 
 def distillation_values(experiment: Experiment) -> dict[str, Any]:

@@ -179,8 +179,11 @@ def _setting(run_folder: Path) -> dict[str, Any]:
 def _several_seeds(values: dict[str, Any]) -> str:
     """Return the command that compares the run's mitigation with plain KD over seeds.
 
-    Empty: there is no mitigation, or this version cannot read the parameters.
+    Empty: there is no mitigation, this version cannot read the parameters, or they name code, which reading a run
+    must not execute.
     """
+    if values.get("plugin"):
+        return ""
     try:
         experiment = Experiment(**values)
     except ParameterError:

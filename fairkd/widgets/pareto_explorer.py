@@ -214,7 +214,9 @@ class ParetoExplorer(Panel):
         folder: Path = self.experiment.output_path / run
         values = read_json(folder / "metrics.json")["experiment"]
         known = {name: value for name, value in values.items() if name in Experiment.model_fields}
-        return Experiment(**known, output_dir=self.experiment.output_dir)
+        # No other code than this notebook's: it would be run.
+        here = {"output_dir": self.experiment.output_dir, "plugin": self.experiment.plugin}
+        return Experiment(**known | here)
 
     def _by_group(self, row: pd.Series) -> str:
         """Return the accuracy by group of the point's first run as an HTML table."""

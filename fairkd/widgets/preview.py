@@ -53,7 +53,7 @@ class PreviewPanel(Panel):
         self.experiment, self.trained = experiment, trained
         self.splits = splits or load_splits(experiment)
         self.preview: HeadPreview | None = None
-        if "adversary_weight" in mitigation_entry(experiment.mitigation).options:
+        if mitigation_entry(experiment.mitigation).can_be_previewed:
             self.preview = HeadPreview(experiment, teacher, student, self.splits)
         self.chance = 1 / self.splits.num_groups
         self.weights = sorted({0.0, *weights, experiment.adversary_weight})
@@ -154,7 +154,7 @@ class PreviewPanel(Panel):
         return w.VBox([w.HTML(_HINT), in_a_row(temperature, weight), message, figure, agreement, command])
 
     def _nothing(self) -> str:
-        return f"The mitigation {self.experiment.mitigation} has no weight: there is nothing to preview."
+        return f"The mitigation {self.experiment.mitigation} is no adversary with a weight: nothing to preview."
 
     def _figure(self) -> go.Figure:
         title = f"Preview by a small head at T = {self.temperature:g}, validation split"

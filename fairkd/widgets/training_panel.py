@@ -229,11 +229,15 @@ class TrainingPanel(Panel):
         return f"▶ epoch {self._epoch} of {self.experiment.student_epochs}, about {duration(left)} left"
 
     def _settings(self) -> list[Setting]:
-        """What this training reads, and a slider can therefore change; other processes cannot be told."""
+        """What this training reads, and a slider can therefore change; other processes cannot be told.
+
+        Where a method of the user's keeps what it has read is not known.
+        """
         if self.live.processes > 1:
             return []
-        read = {*mitigation_entry(self.experiment.mitigation).options}
-        for _, entry in distiller_entries(self.experiment.distiller):
+        mitigation = mitigation_entry(self.experiment.mitigation)
+        read = set() if mitigation.own else {*mitigation.options}
+        for entry in (one for _, one in distiller_entries(self.experiment.distiller) if not one.own):
             # CTKD learns its temperature.
             read |= {*entry.options} - ({"temperature"} if entry.name == "ctkd" else set())
         return [setting for setting in get_args(Setting) if setting in read]

@@ -133,7 +133,7 @@ def test_a_table_without_adversary_has_two_panels():
 
 def test_a_mitigation_without_a_weight_has_a_sentence_instead_of_a_panel(tiny_experiment, tiny_splits):
     panel = PreviewPanel(tiny_experiment.replace(mitigation="resampling"), None, None, tiny_splits)
-    said = "The mitigation resampling has no weight: there is nothing to preview."
+    said = "The mitigation resampling is no adversary with a weight: nothing to preview."
     assert panel.describe() == [said] and said in panel.widget().value
     with pytest.raises(FairkdError, match=said):
         panel.static()

@@ -172,9 +172,8 @@ def describe_post_processing(models: Mapping[str, Predictions], **options: Any) 
     for other in models:
         if not other.startswith(f"{name}, "):
             continue
-        metrics = ["recall_gap", "accuracy"]
-        if models[other].has_probabilities:
-            metrics = ["expected_calibration_error"]
+        decides_alike = np.array_equal(models[name].predicted, models[other].predicted)
+        metrics = ["expected_calibration_error"] if decides_alike else ["recall_gap", "accuracy"]
         table = compare({name: models[name], other: models[other]}, **options)
         sentences += findings(table[table["class"] == "all"], metrics)
     return list(dict.fromkeys(sentences))

@@ -25,6 +25,7 @@ from fairkd.analysis import (
     prediction_sensitivity,
     project,
     regroup,
+    retrain_last_layer,
     saliency_examples,
     saliency_maps,
     saliency_method,
@@ -238,20 +239,29 @@ def saliency_views(
     return rows.assign(row=np.arange(len(rows))), shown.images, maps
 
 
-def post_processed(model: TrainedModel, name: str) -> tuple[dict[str, Predictions], list[str]]:
+def post_processed(
+    model: TrainedModel, name: str, splits: Splits, *, seed: int = 0
+) -> tuple[dict[str, Predictions], list[str]]:
     """Return a model's test predictions, post-processed on validation data, and what could not be done and why.
 
     Returns:
-        By name: the model as it is, with a temperature a group, and, for two classes, with thresholds a group; and
-        a sentence where that cannot be done.
+        By name: the model as it is, with its last layer trained again on balanced validation data, with a temperature a
+        group, and, for two classes, with thresholds a group; and a sentence for each that cannot be had.
     """
-    made: dict[str, Predictions] = {name: model.predictions}
+    validation, test = model.validation, model.predictions
+    features = [outputs_of(model.model, part.images).features for part in (splits.validation, splits.test)]
+    makers = {
+        "last layer": lambda: retrain_last_layer(validation, test, *features, seed=seed),
+        "temperatures": lambda: calibrate_groups(validation, test),
+        "thresholds": lambda: optimize_thresholds(validation, test),
+    }
+    made: dict[str, Predictions] = {name: test}
     reasons = []
-    made[f"{name}, temperatures"] = calibrate_groups(model.validation, model.predictions)
-    try:
-        made[f"{name}, thresholds"] = optimize_thresholds(model.validation, model.predictions)
-    except DataError as error:
-        reasons = [f"Thresholds by group are not shown: {error}."]
+    for what, make in makers.items():
+        try:
+            made[f"{name}, {what}"] = make()
+        except DataError as error:
+            reasons.append(f"Not shown: {what}, as {error}.")
     return made, reasons
 
 

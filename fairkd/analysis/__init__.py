@@ -9,6 +9,7 @@ from fairkd.analysis.calibration import calibration_by_group, reliability
 from fairkd.analysis.disagreement import disagreement, exemplars, modal
 from fairkd.analysis.individual import counterfactual_flips, prediction_sensitivity
 from fairkd.analysis.inflation import inflation
+from fairkd.analysis.last_layer import retrain_last_layer
 from fairkd.analysis.leakage import group_leakage
 from fairkd.analysis.postprocess import calibrate_groups, optimize_thresholds
 from fairkd.analysis.regroup import regroup
@@ -35,6 +36,7 @@ __all__ = [
     "project",
     "regroup",
     "reliability",
+    "retrain_last_layer",
     "saliency_examples",
     "saliency_maps",
     "saliency_method",

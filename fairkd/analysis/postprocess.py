@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from fairkd.errors import DataError, ParameterError
 from fairkd.predictions import Predictions
@@ -56,7 +57,7 @@ def optimize_thresholds(
         raise ParameterError(
             f"constraint={constraint!r} is not allowed: choose one of {', '.join(CONSTRAINTS)}"
         )
-    _check_alike(validation, test)
+    check_alike(validation, test)
     if len(test.class_names) != 2:
         raise DataError(
             f"optimize_thresholds needs 2 classes, these predictions have {len(test.class_names)}; for more, "
@@ -106,12 +107,11 @@ def calibrate_groups(validation: Predictions, test: Predictions) -> Predictions:
     Raises:
         DataError: other classes or groups in validation than in test, or no probabilities.
     """
-    _check_alike(validation, test)
+    check_alike(validation, test)
     temperatures = calibration_temperatures(validation, "group").numpy().astype(np.float64)
     # A missing group is -1, and so finds the last entry.
     logits = np.log(np.clip(test.probabilities, _SMALLEST, None)) / temperatures[test.groups][:, None]
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    probabilities = softmax(logits, axis=1)
     columns = {f"probability_{c}": probabilities[:, c] for c in range(probabilities.shape[1])}
     return Predictions(test.frame.assign(**columns))
 
@@ -135,7 +135,12 @@ def _scorer() -> Any:
     return Given()
 
 
-def _check_alike(validation: Predictions, test: Predictions) -> None:
+def check_alike(validation: Predictions, test: Predictions) -> None:
+    """Raise unless classes and groups are the same.
+
+    Raises:
+        DataError: names those of both.
+    """
     for what, names in (("classes", "class_names"), ("groups", "group_names")):
         fitted, applied = getattr(validation, names), getattr(test, names)
         if fitted != applied:

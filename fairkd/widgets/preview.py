@@ -154,7 +154,9 @@ class PreviewPanel(Panel):
         return w.VBox([w.HTML(_HINT), in_a_row(temperature, weight), message, figure, agreement, command])
 
     def _nothing(self) -> str:
-        return f"The mitigation {self.experiment.mitigation} is no adversary with a weight: nothing to preview."
+        return (
+            f"The mitigation {self.experiment.mitigation} is no adversary with a weight: nothing to preview."
+        )
 
     def _figure(self) -> go.Figure:
         title = f"Preview by a small head at T = {self.temperature:g}, validation split"

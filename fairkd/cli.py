@@ -184,6 +184,12 @@ def export(
         Path | None,
         typer.Option(metavar="DIR", help="Where the files go; default: export/ in the run's folder."),
     ] = None,
+    plugin: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The run's plugin, if the model needs it; the run's word is not taken."
+        ),
+    ] = None,
     output_dir: Annotated[
         Path | None, typer.Option(help="Where runs are; default: the project's outputs.")
     ] = None,
@@ -192,7 +198,8 @@ def export(
     from fairkd.export import describe_export, export_run
 
     folder = _run_folder(run_name, output_dir)
-    made = export_run(folder, model=model, format_name=format_name, output=output)
+    own = plugin.absolute() if plugin else None
+    made = export_run(folder, model=model, format_name=format_name, output=output, plugin=own)
     for sentence in describe_export(made.audit):
         _print(sentence)
     _print(f"file: {made.path} ({made.path.stat().st_size / 1e6:.2f} MB)")

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from fairkd.errors import ParameterError
 from fairkd.parameters import Parameters, Scope
-from fairkd.plugin import load_plugin
+from fairkd.plugin import load_plugin, plugin_digest
 from fairkd.shown import Shown
 from fairkd.store import digest
 
@@ -182,6 +182,11 @@ class Experiment(Parameters, Shown):
         if len(readable) <= 80 and re.fullmatch(r"[\w.+-]+", readable):
             return readable
         return f"{re.sub(r'[^A-Za-z0-9-]+', '-', self.dataset)}-{digest(changed)}"
+
+    @property
+    def plugin_digest(self) -> str | None:
+        """The hash of the plugin's text as it was run; ``None`` without one."""
+        return None if self.plugin is None else plugin_digest(resolve_path(self.plugin))
 
     @property
     def output_path(self) -> Path:

@@ -172,8 +172,12 @@ def describe_post_processing(models: Mapping[str, Predictions], **options: Any) 
     for other in models:
         if not other.startswith(f"{name}, "):
             continue
-        decides_alike = np.array_equal(models[name].predicted, models[other].predicted)
-        metrics = ["expected_calibration_error"] if decides_alike else ["recall_gap", "accuracy"]
+        metrics = ["recall_gap", "accuracy"]
+        if np.array_equal(models[name].predicted, models[other].predicted):
+            if not models[other].has_probabilities:
+                sentences.append(f"{other}: no decision changes.")
+                continue
+            metrics = ["expected_calibration_error"]
         table = compare({name: models[name], other: models[other]}, **options)
         sentences += findings(table[table["class"] == "all"], metrics)
     return list(dict.fromkeys(sentences))

@@ -192,6 +192,8 @@ def _jobs(experiment: Experiment, notebooks: Path, steps: Sequence[Step], data: 
             "fairkd": version_of("fairkd"),
             "previous": jobs[-1].key if jobs else None,
         }
+        if experiment.plugin is not None:
+            key["plugin"] = experiment.plugin_digest
         jobs.append(_Job(step, source, parameters, digest(key)))
     return jobs
 

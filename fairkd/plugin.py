@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import linecache
 import re
 import sys
 import traceback
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
 from typing import Any, Literal
 
-from fairkd.errors import FairkdError, ParameterError, first_line
+from fairkd.errors import ParameterError, first_line
 from fairkd.parameters import Parameters
 
+Kind = Literal["distiller", "mitigation"]
 _SCOPES = {"distiller": "distillation", "mitigation": "mitigation"}
-#: The SHA-256 of what was run.
-_loaded: dict[Path, str] = {}
+#: Names of losses and of the adversary's terms, and the word for every method.
+_RESERVED = ("adversary", "all", "distill", "task")
+#: Where a plugin's module holds the hash of its text.
+_MARK = "__fairkd_source__"
+
+
+class _Plugin:
+    """A file, the hash of the text that was run, and how to undo what it registered."""
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path, self.digest = path, digest
+        self.undo: dict[tuple[Kind, str], Callable[[], object]] = {}
+
+    def clear(self) -> None:
+        for undo in self.undo.values():
+            undo()
+        self.undo.clear()
+
+
+_loaded: dict[Path, _Plugin] = {}
+#: The one whose file is being run, if any.
+_running: list[_Plugin] = []
 
 
 class _Loader(SourceFileLoader):
@@ -29,61 +51,77 @@ class _Loader(SourceFileLoader):
 
 
 def load_plugin(path: Path) -> None:
-    """Run the file, unless this process has run it as it is now; it can import what lies beside it.
+    """Run the file, unless this process has run it as it is now.
 
     Raises:
         ParameterError: there is no such Python file, or it ends in an error; names the line.
     """
     if path.suffix != ".py" or not path.is_file():
-        raise ParameterError(f"plugin={str(path)!r} is not a Python file: name one that ends in .py")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if _loaded.get(path) == found:
+        what = "is not a Python file: name one that ends in .py" if path.exists() else "does not exist"
+        raise ParameterError(f"plugin={str(path)!r} {what}")
+    plugin = _Plugin(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    if path in _loaded and _loaded[path].digest == plugin.digest:
         return
-    if str(path.parent) not in sys.path:
-        # Last, so that a neighbour hides no installed package.
-        sys.path.append(str(path.parent))
-    name = f"fairkd_plugin_{path.stem}"
+    if path in _loaded:
+        _loaded.pop(path).clear()
+    name = f"fairkd_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     loader = _Loader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    setattr(module, _MARK, plugin.digest)
     # Dataclasses and pickle look a class's module up there.
     sys.modules[name] = module
+    _running.append(plugin)
     try:
         loader.exec_module(module)
-    except FairkdError:
-        raise
-    except Exception as error:
-        kind = type(error).__name__
+    except (Exception, SystemExit) as error:
+        plugin.clear()
+        kind = "" if isinstance(error, ParameterError) else f"{type(error).__name__}: "
         raise ParameterError(
-            f"plugin={str(path)!r}{_line(error, path)}: {kind}: {first_line(error)}"
+            f"plugin={str(path)!r}{_line(error, path)}: {kind}{first_line(error)}"
         ) from error
-    _loaded[path] = found
+    finally:
+        _running.pop()
+    _loaded[path] = plugin
 
 
-def _line(error: Exception, path: Path) -> str:
-    """Say where in the file the error is, or was called."""
-    if isinstance(error, SyntaxError):
-        return f", line {error.lineno}"
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
-    ]
-    return f", line {lines[-1]}" if lines else ""
+def plugin_digest(path: Path) -> str:
+    """Return the hash of the text of a plugin that has been loaded."""
+    return _loaded[path].digest
 
 
-def check_registration(
-    kind: Literal["distiller", "mitigation"], name: str, options: Sequence[str], taken: Container[str]
-) -> None:
-    """Raise unless a method can have this name, and its options are parameters.
+def plugin_of(function: Callable[..., Any]) -> str:
+    """Return the hash of the text of the plugin that defines a function; empty, where none does."""
+    return str(getattr(sys.modules.get(function.__module__), _MARK, ""))
+
+
+def register(
+    kind: Kind,
+    name: str,
+    options: Sequence[str],
+    taken: Container[str],
+    *,
+    undo: Callable[[], object],
+    file: str,
+) -> str:
+    """Check what a method of the user's is registered with, and return the hash of the text that it stands in.
+
+    Args:
+        kind, name, options: as in the registering functions.
+        taken: fairkd's own names, and those that nothing can have.
+        undo: takes the registration back.
+        file: what the registering code is of: a file's path, or the name of a notebook's cell.
 
     Raises:
-        ParameterError: says which are allowed.
+        ParameterError: says what is allowed.
     """
-    if not re.fullmatch(r"[A-Za-z_]\w*", name):
+    if not re.fullmatch(r"[A-Za-z_]\w*", name) or name in _RESERVED or re.search(r"\d[eE]$", name):
         raise ParameterError(
-            f"a {kind} cannot be called {name!r}: use letters, digits and _, and begin with no digit"
+            f"a {kind} cannot be called {name!r}: use letters, digits and _, begin with no digit, do not end as 2e "
+            f"does, and take none of {', '.join(_RESERVED)}"
         )
     if name in taken:
-        raise ParameterError(f"{name!r} is a {kind} of fairkd: choose another name for your own")
+        raise ParameterError(f"{name!r} is taken: choose another name for your {kind}")
     fields: dict[str, Any] = dict(Parameters.model_fields)
     known = [one for one, field in fields.items() if field.json_schema_extra["scope"] == _SCOPES[kind]]
     if unknown := sorted({*options} - {*known}):
@@ -91,3 +129,41 @@ def check_registration(
             f"{kind} {name!r}: {', '.join(unknown)} is no parameter of scope {_SCOPES[kind]!r}; "
             f"allowed: {', '.join(known)}. What is your own stands in your code, which tells its models apart"
         )
+    for other in _loaded.values():
+        if (kind, name) in other.undo:
+            raise ParameterError(
+                f"the {kind} {name!r} is registered by {other.path}: choose another name, as a process knows one "
+                f"{kind} by it"
+            )
+    if _running:
+        _running[-1].undo[kind, name] = undo
+        return _running[-1].digest
+    text = "".join(linecache.getlines(file))
+    if not text:
+        raise ParameterError(
+            f"the text of the {kind} {name!r} is not known: write it in a file or in a notebook's cell"
+        )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class OwnOptions(dict[str, Any]):
+    """The parameters that a method of the user's has named; it can read no others."""
+
+    def __init__(self, method: str, values: Mapping[str, Any], names: Sequence[str]) -> None:
+        super().__init__({name: values[name] for name in names})
+        self.method = method
+
+    def __missing__(self, name: str) -> Any:
+        raise ParameterError(
+            f"{self.method} reads {name!r}: name it in options where you register the method"
+        )
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """Say where in the file the error is, or was called."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines = [error.lineno]
+    return f", line {lines[-1]}" if lines else ""

@@ -129,7 +129,7 @@ def save_results(experiment: Experiment, models: Mapping[str, TrainedModel], cos
     summary["efficiency"] = {row["model"]: {k: row[k] for k in _COSTS} for row in costs.to_dict("records")}
     summary["precision"] = {name: _precision(trained) for name, trained in models.items()}
     summary["findings"] = run_findings(predictions, experiment)
-    summary["experiment"] = experiment.model_dump(exclude={"output_dir", "run_name", "device"})
+    summary["experiment"] = experiment.model_dump(exclude={"output_dir", "run_name", "device", "plugin"})
     write_json(folder / "metrics.json", summary)
     list_runs(experiment.output_path)
     return folder / "metrics.json"

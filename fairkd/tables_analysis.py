@@ -249,7 +249,13 @@ def post_processed(
         group, and, for two classes, with thresholds a group; and a sentence for each that cannot be had.
     """
     validation, test = model.validation, model.predictions
-    features = [outputs_of(model.model, part.images).features for part in (splits.validation, splits.test)]
+    features = []
+    for predictions, part in ((validation, splits.validation), (test, splits.test)):
+        if not np.array_equal(predictions.frame["index"], part.index):
+            raise DataError(
+                "the model's predictions are not of these splits: pass those that it was trained on"
+            )
+        features.append(outputs_of(model.model, part.images).features)
     makers = {
         "last layer": lambda: retrain_last_layer(validation, test, *features, seed=seed),
         "temperatures": lambda: calibrate_groups(validation, test),

@@ -34,7 +34,7 @@ def write_run(experiment: Experiment, *, group: str = "red", **scores: tuple[flo
         "comparisons": [],
         "efficiency": {role: {"param_count": 1000, "macs": 10**6, "weights_mb": 0.5} for role in ROLES},
         "findings": [],
-        "experiment": experiment.model_dump(exclude={"output_dir", "run_name", "device"}),
+        "experiment": experiment.model_dump(exclude={"output_dir", "run_name", "device", "plugin"}),
     }
     write_json(folder / "metrics.json", content)
     students = {

@@ -21,7 +21,7 @@ LEVELS = {
     0: {"config", "errors", "parameters", "plugin", "progress", "reproducibility", "shown", "store"},
     1: {
         *("cifar_models", "data", "efficiency", "heads", "losses", "metrics", "mitigation", "models"),
-        "own_code",
+        "own_networks",
         *("frames", "pareto", "predictions"),
     },
     2: {"distillers", "inference", "soft_labels", "teachers", "training"},

@@ -1,7 +1,8 @@
-"""Distillers, mitigations and networks that users register are known by name, in every process, and by their code."""
+"""Distillers, mitigations and networks that users register are known by name, in every process, and by their text."""
 
 from __future__ import annotations
 
+import linecache
 import re
 import shlex
 import subprocess
@@ -17,9 +18,14 @@ import fairkd
 from fairkd import distillers, mitigation, plugin
 from fairkd.data.batches import Batch
 from fairkd.errors import ParameterError
+from fairkd.export import load_run
 from fairkd.narrative import describe_choice
+from fairkd.pipeline import COMPARISON, STEPS, _jobs
+from fairkd.recipes import setup
 from fairkd.report import write_report
 from fairkd.store import write_json
+from fairkd.sweeps.execute import Question
+from fairkd.training import Trainer
 from fairkd.widgets import ParetoExplorer
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +41,6 @@ def _as_before(monkeypatch):
     for module in (distillers, mitigation):
         monkeypatch.setattr(module, "_BY_NAME", dict(module._BY_NAME))
     monkeypatch.setattr(plugin, "_loaded", {})
-    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 @pytest.fixture
@@ -75,8 +80,8 @@ def test_changed_code_is_another_model_and_changed_back_the_first(file, tiny_exp
     experiment = tiny_experiment.replace(mitigation="risk_variance", student_epochs=1)
     teacher = fairkd.train_teacher(experiment.replace(mitigation="none"), tiny_splits)
     folders = []
-    for old, new in (("", ""), ("** 2", "** 4"), ("# reduce()", "# It says that reduce()")):
-        file.write_text(EXAMPLE.replace(old, new), encoding="utf-8")
+    for code in (EXAMPLE, EXAMPLE.replace("** 2", "** 4"), EXAMPLE):
+        file.write_text(code, encoding="utf-8")
         folders.append(fairkd.distill_student(experiment.replace(plugin=file), teacher, tiny_splits).folder)
     assert folders[0] == folders[2] != folders[1]
     without = {"distiller": "kd", "mitigation": "none"}
@@ -87,13 +92,145 @@ def test_changed_code_is_another_model_and_changed_back_the_first(file, tiny_exp
     assert folders[0] == folders[1]
 
 
+def test_code_that_changes_during_a_training_is_not_what_was_trained(
+    file, tiny_experiment, tiny_splits, monkeypatch
+):
+    experiment = tiny_experiment.replace(plugin=file, mitigation="risk_variance", student_epochs=1)
+    teacher = fairkd.train_teacher(experiment.replace(mitigation="none"), tiny_splits)
+    fit = Trainer.fit
+
+    def edited_meanwhile(trainer: Trainer) -> object:
+        file.write_text(EXAMPLE.replace("** 2", "** 4"), encoding="utf-8")
+        experiment.replace(seed=1)
+        return fit(trainer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "fit", edited_meanwhile)
+        during = fairkd.distill_student(experiment, teacher, tiny_splits).folder
+    after = fairkd.distill_student(experiment.replace(seed=0), teacher, tiny_splits).folder
+    file.write_text(EXAMPLE, encoding="utf-8")
+    assert fairkd.distill_student(experiment.replace(seed=0), teacher, tiny_splits).folder == during != after
+
+
+def test_a_run_is_done_again_when_its_plugin_has_changed(file, tiny_experiment):
+    def keys() -> list[str]:
+        experiment = tiny_experiment.replace(plugin=file)
+        return [job.key for job in _jobs(experiment, ROOT / "notebooks", (*STEPS, *COMPARISON), "data")]
+
+    first = keys()
+    asked = Question(tiny_experiment.replace(plugin=file), ()).asked
+    file.write_text(EXAMPLE.replace("** 2", "** 4"), encoding="utf-8")
+    assert not set(first) & set(keys())
+    assert asked != Question(tiny_experiment.replace(plugin=file), ()).asked
+    file.write_text(EXAMPLE, encoding="utf-8")
+    assert first == keys()
+
+
+def test_what_a_failed_edit_registered_is_forgotten(file):
+    fairkd.Experiment(plugin=file)
+    first = distillers.distiller_entries("l1")[0][1]
+    file.write_text(EXAMPLE + "\n1 / 0\n", encoding="utf-8")
+    with pytest.raises(ParameterError, match="ZeroDivisionError"):
+        fairkd.Experiment(plugin=file)
+    with pytest.raises(ParameterError, match="'l1' is unknown"):
+        distillers.distiller_entries("l1")
+    file.write_text(EXAMPLE, encoding="utf-8")
+    fairkd.Experiment(plugin=file)
+    again = distillers.distiller_entries("l1")[0][1]
+    assert again.code == first.code and again.kind is not first.kind
+    file.write_text(EXAMPLE.replace('"l1"', '"l2"'), encoding="utf-8")
+    fairkd.Experiment(plugin=file)
+    assert {"l1", "l2"} & set(fairkd.list_distillers()["name"]) == {"l2"}
+
+
+def test_two_files_cannot_have_one_name(file, tmp_path):
+    fairkd.Experiment(plugin=file)
+    other = tmp_path / "other.py"
+    other.write_text(EXAMPLE, encoding="utf-8")
+    with pytest.raises(
+        ParameterError, match=r"other.py', line \d+: the distiller 'l1' is registered by .*my_methods"
+    ):
+        fairkd.Experiment(plugin=other)
+    assert distillers.distiller_entries("l1")
+
+
+def test_own_layers_start_from_the_seed_and_what_is_not_named_cannot_be_read(file, tiny_splits):
+    file.write_text(
+        """
+import torch
+import fairkd
+
+class Layered(fairkd.mitigation.Mitigation):
+    def __init__(self, setup):
+        super().__init__(setup)
+        self.layer = torch.nn.Linear(4, 1)
+
+@fairkd.register_mitigation("layered")
+class Made(Layered):
+    pass
+
+@fairkd.register_mitigation("curious")
+def make(setup):
+    return setup.options["adversary_weight"]
+
+@fairkd.register_distiller("curious", options=["dkd_beta"])
+def make_term(context):
+    return context.options["dkd_beta"] or context.options["temperature"]
+
+fairkd.register_mitigation("plain")(fairkd.mitigation.Mitigation)
+""",
+        encoding="utf-8",
+    )
+    experiment = fairkd.Experiment(plugin=file, mitigation="layered")
+    counts = torch.ones(2, 2, dtype=torch.int64)
+
+    def made(name: str, seed: int = 0) -> mitigation.Mitigation:
+        options = {"adversary_weight": 1.0}
+        return mitigation.create_mitigation(name, mitigation.Setup(counts, 1, options, seed))
+
+    before = torch.get_rng_state()
+    first, same, other = (made("layered", seed).layer.weight for seed in (0, 0, 1))
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    assert torch.equal(before, torch.get_rng_state())
+    assert type(made("plain")) is mitigation.Mitigation
+    with pytest.raises(
+        ParameterError, match="mitigation 'curious' reads 'adversary_weight': name it in options"
+    ):
+        made("curious")
+    network = fairkd.create_model(experiment.student, 3, image_size=16)
+    outputs = setup.dry_outputs(network, tiny_splits)
+    for beta, said in ((0.0, "distiller 'curious' reads 'temperature'"), (1.0, "must not be of type float")):
+        options = {"dkd_beta": beta, "temperature": 4.0}
+        context = distillers.Context(outputs, (outputs,), 3, 2, lambda: outputs.features, options)
+        with pytest.raises(ParameterError, match=said):
+            distillers.create_distiller("curious", context)
+
+
+def test_a_cell_s_methods_are_told_by_the_cell(tiny_experiment):
+    def register(number: int, text: str) -> str:
+        name = f"<cell {number}>"
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        exec(compile(text, name, "exec"), {})
+        return mitigation.mitigation_entry("celled").code
+
+    text = "import fairkd\nfairkd.register_mitigation('celled')(fairkd.mitigation.Mitigation)\n"
+    first = register(1, text)
+    assert first and first == register(2, text) != register(3, text + "BETA = 2\n")
+    with pytest.raises(ParameterError, match="the text of the mitigation 'celled' is not known"):
+        exec(text, {})
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
         ("x = 1\nprint(y)\n", r"my_methods.py', line 2: NameError: name 'y' is not defined"),
         ("x = 1\n\nx = = 2\n", r"my_methods.py', line 3: SyntaxError"),
         ("import nothing_of_that_name\n", r"line 1: ModuleNotFoundError"),
-        ("import fairkd\nfairkd.register_distiller('kd')", r"'kd' is a distiller of fairkd"),
+        ("raise SystemExit('bye')\n", r"line 1: SystemExit: bye"),
+        ("import fairkd\nfairkd.register_distiller('half')", r"'half' is taken"),
+        ("import fairkd\nfairkd.register_distiller('distill')", r"cannot be called 'distill'"),
+        ("import fairkd\nfairkd.register_distiller('x2e')", r"cannot be called 'x2e'"),
+        ("import fairkd\nfairkd.register_distiller('kd')", r"line 2: 'kd' is taken"),
         ("import fairkd\nfairkd.register_mitigation('2x')", r"cannot be called '2x': use letters"),
         (
             "import fairkd\nfairkd.register_mitigation('x', options=['temperature'])",
@@ -111,8 +248,12 @@ def test_a_file_with_a_fault_is_told_in_one_line(file, code, said):
 
 
 def test_what_is_no_python_file_is_refused(tmp_path):
-    for name in ("missing.py", "", "."):
-        with pytest.raises(ParameterError, match="is not a Python file"):
+    for name, said in (
+        ("missing.py", "does not exist"),
+        ("", "is not a Python file"),
+        (".", "is not a Python"),
+    ):
+        with pytest.raises(ParameterError, match=said):
             fairkd.Experiment(plugin=tmp_path / name)
 
 
@@ -120,13 +261,6 @@ def test_an_unknown_name_says_where_one_s_own_are_registered(tiny_experiment):
     for changes in ({"distiller": "l1"}, {"mitigation": "risk_variance"}):
         with pytest.raises(ParameterError, match=r"is unknown: .*the file named in plugin registers"):
             fairkd.check_experiment(tiny_experiment.replace(**changes))
-
-
-def test_a_file_imports_its_neighbour_and_hides_no_package(file):
-    (file.parent / "my_helper.py").write_text("VALUE = 5\n", encoding="utf-8")
-    (file.parent / "torch.py").write_text("raise RuntimeError\n", encoding="utf-8")
-    file.write_text("import my_helper, torch\ntorch.tensor(my_helper.VALUE)\n", encoding="utf-8")
-    fairkd.Experiment(plugin=file)
 
 
 def test_the_command_line_runs_the_file_and_the_printed_command_names_it(file, tmp_path):
@@ -157,6 +291,7 @@ def test_nothing_that_a_run_s_folder_names_is_run_by_those_who_look_at_it(file, 
     file.write_text("raise SystemExit('was run')\n", encoding="utf-8")
     write_report(folder)
     explorer = ParetoExplorer(tiny_experiment)
-    assert explorer.chosen and "fairkd run" in explorer.command
-    with pytest.raises(SystemExit):
-        fairkd.Experiment(plugin=file)
+    assert explorer.chosen and explorer.command.endswith(f" -p plugin {file}")
+    assert load_run(folder).plugin is None
+    with pytest.raises(ParameterError, match="SystemExit: was run"):
+        load_run(folder, plugin=file)

@@ -33,9 +33,10 @@ def retrain_last_layer(
     does, the features hold what is needed and the network's own last layer leaned on the group. It needs groups of the
     validation data, none of the samples that it decides. Features are standardised; the strength of the penalty is
     chosen on half of the validation units; the logits are means over ``repeats`` fits, each with as many samples of
-    every cell as the smallest has. Deviations: the penalty is the square of the weights, where the paper's is their
-    absolute value, and what is chosen has the best mean recall over the cells, not the best of the worst cell, which
-    here may hold few samples.
+    every cell as the smallest has. Where half of the units lacks a cell, the strongest penalty is taken. Deviations:
+    the scale is that of all validation features; the penalty is the square of the weights, where the paper's is their
+    absolute value; what is chosen has the best mean recall over the cells, not the best of the worst cell, which here
+    may hold few samples.
 
     Args:
         validation: the model's predictions; their labels and groups are what is fitted, samples without a group are
@@ -95,10 +96,11 @@ def _choose(
 ) -> float:
     """Return the strength with the best mean recall over the cells of one half, fitted on the other half."""
     halves = GroupShuffleSplit(n_splits=1, test_size=0.5, random_state=int(rng.integers(2**31)))
+    if len(np.unique(units)) < 2:
+        return _STRENGTHS[-1]
     fitted, scored = next(halves.split(inputs, labels, units))
     if len(np.unique(cells[fitted])) < len(np.unique(cells)):
-        # Too few samples to choose with.
-        return _STRENGTHS[0]
+        return _STRENGTHS[-1]
     rows = fitted[_balanced(cells[fitted], rng)]
     scores = []
     for strength in _STRENGTHS:

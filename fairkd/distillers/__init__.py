@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import pandas as pd
+import torch
+from torch import nn
 
 from fairkd.config import suggest
 from fairkd.distillers.base import Context, Distiller, Term
@@ -20,8 +23,8 @@ from fairkd.distillers.features import NST, Attention, Hint, NormDirection
 from fairkd.distillers.logits import CTKD, DIST, DKD, KD, StandardizedKD
 from fairkd.distillers.relations import MFD, PKT, RKD, Similarity
 from fairkd.distillers.several import CoAdvise, Ensemble
-from fairkd.errors import ParameterError
-from fairkd.plugin import check_registration
+from fairkd.errors import ParameterError, check_type
+from fairkd.plugin import OwnOptions, register
 
 __all__ = [
     "Context",
@@ -47,7 +50,7 @@ class DistillerEntry:
 
     ``reference_weight``: the loss's weight over that of the cross-entropy, in the paper's code or in Tian et al. 2020.
     ``options``: the parameters that it reads; no other parameter of the scope changes its result. ``kind``: makes its
-    term. ``own``: it was registered with :func:`register_distiller`.
+    term. ``code``: the hash of the text of what a user registered; empty for fairkd's own.
     """
 
     name: str
@@ -57,12 +60,30 @@ class DistillerEntry:
     reference_weight: float
     options: tuple[str, ...]
     kind: Callable[[Context], Term] | None
-    own: bool = False
+    code: str = ""
 
     @property
     def weight(self) -> float:
         """The term's factor, so that the default task and distill weights give the reference's proportion."""
         return self.reference_weight / KD_RATIO
+
+    def make(self, context: Context) -> Term:
+        """Make its term; what a user registered draws its first weights from the seed and reads what it has named.
+
+        Raises:
+            ParameterError: it makes something else, or reads another parameter.
+        """
+        assert self.kind is not None
+        if not self.code:
+            return self.kind(context)
+        options = OwnOptions(f"distiller {self.name!r}", context.options, self.options)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seed)
+            term = self.kind(replace(context, options=options))
+        check_type(
+            term, Term, f"what the distiller {self.name!r} makes", "derive it from fairkd.distillers.Term"
+        )
+        return term
 
     @property
     def url(self) -> str:
@@ -160,7 +181,7 @@ def register_distiller(
     """Make a distiller of your own known by name, alone or in a sum, everywhere that names one.
 
     Args:
-        name: replaces what you registered under it before.
+        name: of letters, digits and _.
         compares: what of the two networks, for instance ``"logits"`` or ``"features"``.
         description: half a sentence for notebooks and reports.
         source: an address, or the number at arXiv.
@@ -180,17 +201,20 @@ def register_distiller(
         ...         losses = (student.logits - teachers[0].logits).abs().mean(dim=1)
         ...         return losses if reduction == "none" else losses.mean()
     """
-    check_registration("distiller", name, options, [one.name for one in _BY_NAME.values() if not one.own])
+    # A container of terms has attributes that no term can be called by.
+    taken = [entry.name for entry in _ENTRIES] + dir(nn.ModuleDict())
+    file = sys._getframe(1).f_code.co_filename
+    code = register("distiller", name, options, taken, undo=lambda: _BY_NAME.pop(name, None), file=file)
     if not 0 <= reference_weight < math.inf:
         raise ParameterError(f"reference_weight={reference_weight!r} of {name!r}: a number of at least 0")
 
-    def register(make: _Make) -> _Make:
+    def add(make: _Make) -> _Make:
         _BY_NAME[name] = DistillerEntry(
-            name, compares, description, source, reference_weight, (*options,), make, own=True
+            name, compares, description, source, reference_weight, (*options,), make, code
         )
         return make
 
-    return register
+    return add
 
 
 def list_distillers() -> pd.DataFrame:
@@ -280,7 +304,7 @@ def create_distiller(spec: str, context: Context) -> Distiller:
         ParameterError: see :func:`distiller_entries`.
     """
     terms = {
-        entry.name: (factor * entry.weight, entry.kind(context))
+        entry.name: (factor * entry.weight, entry.make(context))
         for factor, entry in distiller_entries(spec)
         if entry.kind is not None
     }

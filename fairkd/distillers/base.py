@@ -20,7 +20,8 @@ class Context:
 
     ``student`` and ``teachers``: the outputs of a dry forward pass, for their shapes. ``class_means``: makes the
     first teacher's mean features ``(classes, dim)`` over the training set, for the one term that needs them.
-    ``options``: the parameters of scope ``distillation``, see :class:`fairkd.config.Experiment`.
+    ``options``: the parameters of scope ``distillation``, see :class:`fairkd.config.Experiment`; for a distiller of the
+    user's those that it has named.
     """
 
     student: Outputs

@@ -150,6 +150,7 @@ def export_run(
     model: str = "student_fair",
     format_name: str = "onnx",
     output: Path | str | None = None,
+    plugin: Path | str | None = None,
 ) -> Export:
     """Export one of a finished run's models: what ``fairkd export`` does.
 
@@ -158,6 +159,7 @@ def export_run(
         model: ``teacher``, ``student_scratch``, ``student_kd`` or ``student_fair``.
         format_name: a name in :data:`fairkd.export.FORMATS`.
         output: where the files go; default: ``export`` in the run folder.
+        plugin: the Python file with the run's own networks and methods, if the model needs it.
 
     Raises:
         ParameterError: an unknown format or model, or a network that cannot be exported.
@@ -166,7 +168,7 @@ def export_run(
         FairkdError: a package is missing; says how to install it.
     """
     check_format(format_name)
-    experiment = load_run(run_folder)
+    experiment = load_run(run_folder, plugin)
     check_role(model)
     splits = load_splits(experiment)
     trained = load_trained(experiment, model, splits)

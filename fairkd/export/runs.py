@@ -10,6 +10,7 @@ from fairkd.data.splits import Splits
 from fairkd.errors import ArtifactError, DataError, ParameterError
 from fairkd.heads import fold_heads
 from fairkd.models import Network
+from fairkd.own_networks import own_network
 from fairkd.recipes import ROLES, Role, TrainedModel, setup
 from fairkd.recipes.kept import read_kept
 from fairkd.run_state import read_status
@@ -18,8 +19,13 @@ from fairkd.store import ARTIFACTS, ArtifactFolder, read_json
 _POINTERS = ("teacher.json", "students.json")
 
 
-def load_run(folder: Path | str) -> Experiment:
+def load_run(folder: Path | str, plugin: Path | str | None = None) -> Experiment:
     """Return the experiment of a run folder, wherever the folder has been moved to with its artefacts.
+
+    Args:
+        folder: ``outputs/<run>``.
+        plugin: the run's plugin, where its models need it. The one that the folder names is not run: who looks at
+            somebody's run does not run their code.
 
     Raises:
         ArtifactError: there is no such run, or its description is damaged.
@@ -31,9 +37,8 @@ def load_run(folder: Path | str) -> Experiment:
     description = read_json(folder / "experiment.json")
     if not isinstance(description, dict) or not isinstance(description.get("parameters"), dict):
         raise ArtifactError(f"{folder / 'experiment.json'} holds no parameters; repeat the run with --force")
-    return Experiment(
-        **{**description["parameters"], "run_name": folder.name, "output_dir": str(folder.absolute().parent)}
-    )
+    here = {"run_name": folder.name, "output_dir": str(folder.absolute().parent), "plugin": plugin}
+    return Experiment(**{**description["parameters"], **here})
 
 
 def check_role(name: str) -> Role:
@@ -68,6 +73,12 @@ def load_trained(experiment: Experiment, name: str, splits: Splits) -> TrainedMo
         raise DataError(
             f"{splits.name} is not what {name} of {experiment.run} was trained on: the fingerprint is "
             f"{splits.fingerprint}, then it was {config['determined_by'].get('data')}; repeat the run"
+        )
+    part: setup.Part = "teacher" if role == "teacher" else "student"
+    if config["determined_by"].get("network") != own_network(getattr(experiment, part)):
+        raise ArtifactError(
+            f"the code of {getattr(experiment, part)} is not what {name} of {experiment.run} was trained with; repeat "
+            "the run, or bring that code back"
         )
     network = _network(experiment, role, splits)
     try:

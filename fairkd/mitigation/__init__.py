@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import pandas as pd
+import torch
 
 from fairkd.config import suggest
-from fairkd.errors import ParameterError
+from fairkd.errors import ParameterError, check_type
 from fairkd.mitigation.adversary import (
     Adversary,
     GradientProjection,
@@ -24,7 +26,7 @@ from fairkd.mitigation.laftr import Laftr
 from fairkd.mitigation.recall_gap_critic import PublishedCritic, RecallGapCritic
 from fairkd.mitigation.uniform_confusion import UniformConfusion
 from fairkd.mitigation.weighting import ClassWeighted, GroupDRO, Resampling, Reweighting
-from fairkd.plugin import check_registration
+from fairkd.plugin import OwnOptions, register
 
 __all__ = [
     "Adversary",
@@ -59,8 +61,8 @@ __all__ = [
 class MitigationEntry:
     """What ``list_mitigations`` says of a mitigation, and the function that makes it.
 
-    ``options`` are the parameters that it reads; no other parameter of the scope changes its result. ``own``: it
-    was registered with :func:`register_mitigation`.
+    ``options`` are the parameters that it reads; no other parameter of the scope changes its result. ``code``:
+    the hash of the text of what a user registered; empty for fairkd's own.
     """
 
     name: str
@@ -70,12 +72,12 @@ class MitigationEntry:
     options: tuple[str, ...]
     make: Callable[[Setup], Mitigation]
     adds_heads: bool = False
-    own: bool = False
+    code: str = ""
 
     @property
     def can_be_previewed(self) -> bool:
-        """Whether it is an adversary with a weight; what else a weight scales, a preview does not show."""
-        return self.family == "adversary" and "adversary_weight" in self.options
+        """Whether it is an adversary of fairkd's with a weight; what else a weight scales, no preview shows."""
+        return self.family == "adversary" and "adversary_weight" in self.options and not self.code
 
 
 _CRITIC = ("adversary_weight", "adversary_learning_rate", "adversary_hidden")
@@ -231,36 +233,36 @@ def register_mitigation(
     """Make a mitigation of your own known by name, everywhere that names one.
 
     Args:
-        name: replaces what you registered under it before.
+        name: of letters, digits and _.
         family: ``"adversary"`` and ``"domain"`` are refused where the data have one group.
         description: half a sentence for notebooks and reports.
         source: an address.
-        options: the parameters that it reads from ``setup.options``; others do not make another model.
+        options: the parameters that it reads from ``setup.options``, which holds no others.
         adds_heads: whether its ``prepare`` gives the network further heads.
 
     Returns:
         A decorator for a class, or a function, that makes a :class:`Mitigation` of a :class:`Setup`.
 
     Raises:
-        ParameterError: the name is taken, or an option is no parameter of a mitigation.
+        ParameterError: the name cannot be had, or an option is no parameter of a mitigation.
 
     Example:
         >>> @register_mitigation("half", description="counts every sample half")
         ... class Half(Mitigation):
-        ...     def __init__(self, setup):
-        ...         super().__init__()
         ...     def task_loss(self, outputs, batch, **options):
         ...         return 0.5 * super().task_loss(outputs, batch, **options)
     """
-    check_registration("mitigation", name, options, [one.name for one in _BY_NAME.values() if not one.own])
+    taken = [entry.name for entry in _ENTRIES]
+    file = sys._getframe(1).f_code.co_filename
+    code = register("mitigation", name, options, taken, undo=lambda: _BY_NAME.pop(name, None), file=file)
 
-    def register(make: _Make) -> _Make:
+    def add(make: _Make) -> _Make:
         _BY_NAME[name] = MitigationEntry(
-            name, family, description, source, (*options,), make, adds_heads, own=True
+            name, family, description, source, (*options,), make, adds_heads, code
         )
         return make
 
-    return register
+    return add
 
 
 def list_mitigations() -> pd.DataFrame:
@@ -286,12 +288,21 @@ def mitigation_entry(name: str, parameter: str = "mitigation") -> MitigationEntr
 
 
 def create_mitigation(name: str, setup: Setup) -> Mitigation:
-    """Make a mitigation by name.
+    """Make a mitigation by name; what a user registered draws its first weights from the seed.
 
     Raises:
-        ParameterError: an unknown name, or what the mitigation cannot do with these data.
+        ParameterError: an unknown name, what the mitigation cannot do with these data, or a user's that makes something
+            else, or reads a parameter that it has not named.
     """
-    return mitigation_entry(name).make(setup)
+    entry = mitigation_entry(name)
+    if not entry.code:
+        return entry.make(setup)
+    options = OwnOptions(f"mitigation {name!r}", setup.options, entry.options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(setup.seed)
+        made = entry.make(replace(setup, options=options))
+    check_type(made, Mitigation, f"what {name!r} makes", "derive it from fairkd.mitigation.Mitigation")
+    return made
 
 
 def check_groups(name: str, num_groups: int, parameter: str = "mitigation") -> None:

@@ -22,7 +22,7 @@ class Setup:
 
     ``cell_counts (classes, groups)`` int64: training samples of each cell; ``class_counts (classes,)`` int64: those
     of each class, with those that have no group; default: the cells' sums. ``feature_size``: of the network's
-    pooled features. ``options``: the parameters of scope ``mitigation``, see :class:`fairkd.config.Experiment`.
+    pooled features. ``options``: the parameters that the mitigation reads, of :class:`fairkd.config.Experiment`.
     """
 
     cell_counts: Tensor
@@ -50,6 +50,9 @@ class Mitigation(nn.Module):
     adversary) are updated by an optimiser of their own, with ``learning_rate``. A sample whose group is
     missing has the group -1: it counts for the task, and for the mitigation it does not.
     """
+
+    def __init__(self, setup: Setup | None = None) -> None:
+        super().__init__()
 
     learning_rate: float | None = None
     #: Whether :meth:`reduce` needs the loss of every sample.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -121,6 +122,7 @@ class Recipe:
         self.experiment, self.control = experiment, control or TrainingControl()
         self.splits = splits or setup.load_splits(experiment)
         self.device = setup.resolve_device(experiment.device)
+        self._values: dict[Role, dict[str, Any]] = {}
 
     def train(self, role: Role, teacher: TrainedModel | None = None) -> TrainedModel:
         """Train the model, or load it when it has been trained before."""
@@ -163,7 +165,12 @@ class Recipe:
         part: setup.Part = "teacher" if role == "teacher" else "student"
         distilled = role in ("student_kd", "student_fair")
         mitigated = role in ("teacher", "student_fair")
-        determined = setup.model_values(experiment, part, distilled=distilled, mitigated=mitigated)
+        if role not in self._values:
+            # Once: what a user registers anew while the model trains is not what it is trained with.
+            self._values[role] = setup.model_values(
+                experiment, part, distilled=distilled, mitigated=mitigated
+            )
+        determined = {**self._values[role]}
         determined["stem"] = setup.stem(experiment, self.splits)
         if role != "teacher" or experiment.teacher_epochs:
             determined |= {

@@ -30,7 +30,7 @@ from fairkd.mitigation import (
     mitigation_entry,
 )
 from fairkd.models import Network, Outputs, create_model
-from fairkd.own_code import code_digest, own_network
+from fairkd.own_networks import own_network
 from fairkd.store import file_digest
 from fairkd.training import Precision, TrainingSettings, current_devices, fastest_precision
 
@@ -195,11 +195,11 @@ def model_values(experiment: Experiment, part: Part, *, distilled: bool, mitigat
 
 
 def own_methods(experiment: Experiment, part: Part, *, distilled: bool, mitigated: bool) -> dict[str, str]:
-    """Return a hash of the code of each method that is not fairkd's."""
+    """Return the hash of the text of each method that a user registered."""
     entries = [entry for _, entry in distiller_entries(experiment.distiller)] if distilled else []
-    found = {f"distiller {entry.name}": code_digest(entry.kind) for entry in entries if entry.own}
+    found = {f"distiller {entry.name}": entry.code for entry in entries if entry.code}
     chosen = mitigation_entry(mitigation_name(experiment, part))
-    return found | ({"mitigation code": code_digest(chosen.make)} if mitigated and chosen.own else {})
+    return found | ({"mitigation code": chosen.code} if mitigated and chosen.code else {})
 
 
 def distillation_values(experiment: Experiment) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class Question:
     def asked(self) -> dict[str, Any]:
         """What determines the answer. More trials continue a search: their number is not part of it."""
         changed = {name: str(value) for name, value in self.experiment.changed().items()}
+        if self.experiment.plugin is not None:
+            changed["plugin"] = str(self.experiment.plugin_digest)
         asked = {"experiment": changed, "space": [str(one) for one in self.dimensions], "search": self.search}
         return {**asked, "sampler": self.sampler} if self.search else asked
 

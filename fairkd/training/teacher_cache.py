@@ -28,6 +28,7 @@ from fairkd.data.batches import AugmentedImages, Batch
 from fairkd.errors import ArtifactError, FairkdWarning, TrainingError
 from fairkd.inference import inference_batch
 from fairkd.models import Network, Outputs
+from fairkd.own_networks import own_layers
 from fairkd.progress import ProgressBar
 from fairkd.reproducibility import version_of
 from fairkd.store import SEAL_BYTES, digest, read_sealed, write_sealed
@@ -262,7 +263,7 @@ class TeacherOutputs:
 
     def _identity(self) -> str:
         """Return the hash of all that the outputs depend on but the epoch."""
-        weights = hashlib.sha256(repr(self.network).encode())
+        weights = hashlib.sha256(repr((self.network, own_layers(self.network))).encode())
         for name, tensor in self.network.state_dict().items():
             weights.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         images, versions = self.images, [version_of(name) for name in ("fairkd", "torch", "timm")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,10 @@ class ParetoExplorer(Panel):
     @property
     def command(self) -> str:
         """The command of the chosen point's first run; of this experiment, where there is no run."""
-        return self._experiment_of(self._row()["runs"][0]).command if self.chosen else self.experiment.command
+        if not self.chosen:
+            return self.experiment.command
+        run = self._row()["runs"][0]
+        return self._experiment_of(run).command + self._plugin_of(run)
 
     def static(self) -> go.Figure:
         return self._figure(chosen=False)
@@ -214,9 +218,14 @@ class ParetoExplorer(Panel):
         folder: Path = self.experiment.output_path / run
         values = read_json(folder / "metrics.json")["experiment"]
         known = {name: value for name, value in values.items() if name in Experiment.model_fields}
-        # No other code than this notebook's: it would be run.
-        here = {"output_dir": self.experiment.output_dir, "plugin": self.experiment.plugin}
-        return Experiment(**known | here)
+        known.pop("plugin", None)
+        return Experiment(**known, output_dir=self.experiment.output_dir)
+
+    def _plugin_of(self, run: str) -> str:
+        """Return the words of a command that name the run's plugin, which is not run here."""
+        path = self.experiment.output_path / run / "experiment.json"
+        values = read_json(path).get("parameters", {}) if path.is_file() else {}
+        return f" -p plugin {shlex.quote(str(values['plugin']))}" if values.get("plugin") else ""
 
     def _by_group(self, row: pd.Series) -> str:
         """Return the accuracy by group of the point's first run as an HTML table."""

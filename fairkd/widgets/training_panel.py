@@ -236,8 +236,8 @@ class TrainingPanel(Panel):
         if self.live.processes > 1:
             return []
         mitigation = mitigation_entry(self.experiment.mitigation)
-        read = set() if mitigation.own else {*mitigation.options}
-        for entry in (one for _, one in distiller_entries(self.experiment.distiller) if not one.own):
+        read = set() if mitigation.code else {*mitigation.options}
+        for entry in (one for _, one in distiller_entries(self.experiment.distiller) if not one.code):
             # CTKD learns its temperature.
             read |= {*entry.options} - ({"temperature"} if entry.name == "ctkd" else set())
         return [setting for setting in get_args(Setting) if setting in read]

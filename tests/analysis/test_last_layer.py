@@ -80,6 +80,13 @@ def test_samples_without_a_group_are_not_fitted_but_decided():
     assert retrain_last_layer(hidden, test, fitted_less, decided).predicted.max() == 1
 
 
+def test_too_few_units_to_choose_with_take_the_strongest_penalty():
+    one, fitted = made(0, n=40, unit=np.zeros(40, dtype=np.int64))
+    test, decided = made(1)
+    again = retrain_last_layer(one, test, fitted, decided)
+    assert np.isfinite(again.probabilities).all()
+
+
 def test_what_cannot_be_fitted_is_told():
     (validation, fitted), (test, decided) = made(0), made(1)
     with pytest.raises(DataError, match=r"no sample of class 'class 0' in group 'y'"):

@@ -97,6 +97,18 @@ def test_every_model_is_noted_once_with_its_differences(small, trained):
 
 
 @pytest.mark.filterwarnings("ignore::fairkd.errors.FairkdWarning")
+def test_for_a_student_without_a_teacher_none_is_trained_and_it_is_the_same(small, trained):
+    study = small()
+    study.train(0, ["digits"], ["alone"])
+    assert [one.distiller for one in trained] == ["none"]
+    numbers = study.read().query("metric != 'seconds'")["value"].tolist()
+    study.file.unlink()
+    study.train(0, ["digits"])
+    beside = study.read().query("model == 'alone' and metric != 'seconds' and base == ''")
+    assert beside["value"].tolist() == numbers
+
+
+@pytest.mark.filterwarnings("ignore::fairkd.errors.FairkdWarning")
 def test_a_model_with_other_parameters_is_trained_again_and_takes_the_old_one_s_place(small, trained):
     small().train(0, ["digits"])
     trained.clear()

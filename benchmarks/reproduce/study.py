@@ -68,6 +68,11 @@ class Model:
     changes: Mapping[str, Any] = field(default_factory=dict)
     teacher: str | None = None
 
+    @property
+    def learns_from(self) -> str | None:
+        """The teacher that is read in its training."""
+        return None if self.changes.get("distiller") == "none" else self.teacher
+
 
 @dataclass(frozen=True)
 class Study:
@@ -149,7 +154,7 @@ class Study:
 
     def _train_setting(self, setting: str, seed: int, missing: set[str], noted: pd.DataFrame) -> None:
         trained: dict[str, fairkd.TrainedModel] = {}
-        wanted = missing | {one.teacher for one in self.models if one.name in missing}
+        wanted = missing | {one.learns_from for one in self.models if one.name in missing}
         for model in self.models:
             if model.name not in wanted:
                 continue
@@ -157,6 +162,10 @@ class Study:
             splits = fairkd.load_splits(experiment)
             if model.teacher is None:
                 trained[model.name] = fairkd.train_teacher(experiment, splits)
+            elif model.learns_from is None:
+                # The function wants a model there, whichever.
+                unread = trained.get(model.teacher) or fairkd.train_student_alone(experiment, splits)
+                trained[model.name] = fairkd.distill_student(experiment, unread, splits)
             else:
                 trained[model.name] = fairkd.distill_student(experiment, trained[model.teacher], splits)
             if model.name in missing:

@@ -202,6 +202,7 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
             "bootstrap_replicates": 999,
             "confidence": 0.5,
             "run_name": "other",
+            "plugin": "{plugin}",
             "device": "cpu",
             "teacher_cache_gb": 0,
         },
@@ -226,12 +227,14 @@ def test_each_parameter_changes_exactly_the_artefacts_that_it_determines(
     assert sorted([*named, "output_dir"]) == sorted(Experiment.names()), "a new parameter belongs here"
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"some weights")
+    plugin = tmp_path / "empty.py"
+    plugin.touch()
     before = folders(tiny_experiment, tiny_splits)
     assert len(set(before.values())) == 4
     for roles, values in CHANGES:
         for name, value in values.items():
-            other = str(weights) if value == "{weights}" else value
-            after = folders(tiny_experiment.replace(**{name: other}), tiny_splits)
+            value = {"{weights}": weights, "{plugin}": plugin}.get(str(value), value)
+            after = folders(tiny_experiment.replace(**{name: value}), tiny_splits)
             assert changed_roles(before, after) == roles, name
 
 

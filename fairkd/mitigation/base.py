@@ -51,12 +51,12 @@ class Mitigation(nn.Module):
     missing has the group -1: it counts for the task, and for the mitigation it does not.
     """
 
-    def __init__(self, setup: Setup | None = None) -> None:
-        super().__init__()
-
     learning_rate: float | None = None
     #: Whether :meth:`reduce` needs the loss of every sample.
     weighs_samples = False
+
+    def __init__(self, setup: Setup | None = None) -> None:
+        super().__init__()
 
     def prepare(self, network: Network) -> None:
         """Change the network before it is trained, or before its trained weights are loaded."""

@@ -31,6 +31,8 @@ from fairkd.widgets import ParetoExplorer
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "own_methods.md").read_text(encoding="utf-8")
 (EXAMPLE,) = re.findall(r"<!-- my_methods.py -->\n```python\n([\s\S]*?)```", PAGE)
+OTHER = EXAMPLE.replace("return losses.mean() +", "return 2 * losses.mean() +")
+assert OTHER != EXAMPLE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts")
 
@@ -72,15 +74,17 @@ def test_the_page_s_mitigation_is_its_formula(file):
     rows = torch.arange(4)
     batch = Batch(torch.zeros(4, 3, 8, 8), rows // 4, rows // 2, rows)
     losses = torch.tensor([1.0, 3.0, 4.0, 8.0])
-    # Group means 2 and 6 around 4.
+    # Group means 2 and 6, whose variance is 4.
     assert made.reduce(losses, batch).item() == pytest.approx(4 + 3 * 4)
+    unknown = Batch(batch.images, batch.labels, torch.full((4,), -1), rows)
+    assert made.reduce(losses, unknown).item() == 4
 
 
 def test_changed_code_is_another_model_and_changed_back_the_first(file, tiny_experiment, tiny_splits):
     experiment = tiny_experiment.replace(mitigation="risk_variance", student_epochs=1)
     teacher = fairkd.train_teacher(experiment.replace(mitigation="none"), tiny_splits)
     folders = []
-    for code in (EXAMPLE, EXAMPLE.replace("** 2", "** 4"), EXAMPLE):
+    for code in (EXAMPLE, OTHER, EXAMPLE):
         file.write_text(code, encoding="utf-8")
         folders.append(fairkd.distill_student(experiment.replace(plugin=file), teacher, tiny_splits).folder)
     assert folders[0] == folders[2] != folders[1]
@@ -100,7 +104,7 @@ def test_code_that_changes_during_a_training_is_not_what_was_trained(
     fit = Trainer.fit
 
     def edited_meanwhile(trainer: Trainer) -> object:
-        file.write_text(EXAMPLE.replace("** 2", "** 4"), encoding="utf-8")
+        file.write_text(OTHER, encoding="utf-8")
         experiment.replace(seed=1)
         return fit(trainer)
 
@@ -119,7 +123,7 @@ def test_a_run_is_done_again_when_its_plugin_has_changed(file, tiny_experiment):
 
     first = keys()
     asked = Question(tiny_experiment.replace(plugin=file), ()).asked
-    file.write_text(EXAMPLE.replace("** 2", "** 4"), encoding="utf-8")
+    file.write_text(OTHER, encoding="utf-8")
     assert not set(first) & set(keys())
     assert asked != Question(tiny_experiment.replace(plugin=file), ()).asked
     file.write_text(EXAMPLE, encoding="utf-8")

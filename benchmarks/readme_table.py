@@ -132,8 +132,8 @@ def table(noted: dict[str, dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     before = ""
-    # A single seed has no spread: it waits for more.
-    shown = [row for row in rows() if len(row[2]) > 1]
+    # What has fewer seeds stands on the study's own page.
+    shown = [row for row in rows() if len(row[2]) >= FEWEST]
     plain = {data: gap for data, model, _, gap, _ in shown if model == "KD"}
     for data, model, accuracy, gap, built in shown:
         cost = noted[key(built)]
@@ -152,8 +152,6 @@ def table(noted: dict[str, dict[str, Any]]) -> str:
 
 
 def _spread(found: pd.Series) -> str:
-    if len(found) < FEWEST:
-        return f"{found.mean():.3f} ({', '.join(f'{one:.3f}' for one in found)})"
     return f"{found.mean():.3f} ± {found.std(ddof=1):.3f}"
 
 

@@ -61,7 +61,7 @@ def optimize_thresholds(
     if len(test.class_names) != 2:
         raise DataError(
             f"optimize_thresholds needs 2 classes, these predictions have {len(test.class_names)}; for more, "
-            "calibrate_groups is there"
+            "calibrate_groups and retrain_last_layer are there"
         )
     _check_groups(validation, test)
     known, decided = validation.groups >= 0, test.groups >= 0

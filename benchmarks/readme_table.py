@@ -59,6 +59,7 @@ SHOWN = {
         "KD + gradient reversal, 10",
         "KD + recall-gap critic",
         "KD + resampling",
+        "student alone + resampling",
     ),
 }
 #: A network as it was trained: its name, the images' size, the number of classes and the stem.

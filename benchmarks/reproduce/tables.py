@@ -226,7 +226,7 @@ def training(table: pd.DataFrame, name: str) -> str:
         seeds, settings = sorted(set(part["seed"])), part["setting"].unique()
         of = f" of {', '.join(settings)}" if len(settings) < trained["setting"].nunique() else ""
         which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-        lines.append(f"{len(part)} models{of}, {which}, in {precision} on {machine}")
+        lines.append(f"{len(part)} model{'s' * (len(part) != 1)}{of}, {which}, in {precision} on {machine}")
     formats = (
         " Rounding differs between the formats: where they differ, so do the seeds by that."
         if len(set(trained["precision"])) > 1

@@ -85,6 +85,12 @@ MODELS = (
     ),
     Model("KD + recall-gap critic", {"mitigation": "recall_gap_critic", "adversary_weight": 1.0}, "teacher"),
     Model("KD + resampling", {"mitigation": "resampling"}, "teacher"),
+    Model(
+        "student alone + gradient reversal, 10",
+        {"distiller": "none", "mitigation": "gradient_reversal", "adversary_weight": 10.0},
+        "teacher",
+    ),
+    Model("student alone + resampling", {"distiller": "none", "mitigation": "resampling"}, "teacher"),
 )
 
 

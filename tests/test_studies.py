@@ -249,7 +249,7 @@ def test_where_models_were_trained_is_what_was_noted():
     text = " ".join(tables.training(one, "x").split())
     assert "1.5 hours" in text and text.endswith(": 2 models, seeds 0, 1, in float32 on A, torch 1.")
     text = " ".join(tables.training(two, "x").split())
-    assert "1 models, seed 0, in bfloat16 on A, torch 1; 1 models, seed 1, in float32 on B, torch 2." in text
+    assert "1 model, seed 0, in bfloat16 on A, torch 1; 1 model, seed 1, in float32 on B, torch 2." in text
 
 
 @pytest.mark.parametrize(

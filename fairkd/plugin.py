@@ -9,15 +9,17 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from fairkd.errors import ParameterError, first_line
+from fairkd.errors import ParameterError, check_type, first_line
 from fairkd.parameters import Parameters
 
 Kind = Literal["distiller", "mitigation"]
+_Made = TypeVar("_Made")
 _SCOPES = {"distiller": "distillation", "mitigation": "mitigation"}
 #: Names of losses and of the adversary's terms, and the word for every method.
 _RESERVED = ("adversary", "all", "distill", "task")
@@ -146,7 +148,7 @@ def register(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class OwnOptions(dict[str, Any]):
+class _OwnOptions(dict[str, Any]):
     """The parameters that a method of the user's has named; it can read no others."""
 
     def __init__(self, method: str, values: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -157,6 +159,30 @@ class OwnOptions(dict[str, Any]):
         raise ParameterError(
             f"{self.method} reads {name!r}: name it in options where you register the method"
         )
+
+
+def make_own(
+    make: Callable[[Any], _Made], given: Any, method: str, options: Sequence[str], kind: type[_Made]
+) -> _Made:
+    """Make a method of the user's: first weights from the seed, and no parameters but those that it has named.
+
+    Args:
+        make: what was registered.
+        given: a ``Context`` or a ``Setup``.
+        method: what it is called in messages.
+        options: the parameters that it has named.
+        kind: what it has to be.
+
+    Raises:
+        ParameterError: it is of another type, or reads another parameter.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(given.seed)
+        made = make(replace(given, options=_OwnOptions(method, given.options, options)))
+    check_type(made, kind, f"what the {method} makes", f"derive it from fairkd's {kind.__name__}")
+    return made
 
 
 def _line(error: BaseException, path: Path) -> str:

@@ -10,11 +10,10 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pandas as pd
-import torch
 from torch import nn
 
 from fairkd.config import suggest
@@ -23,8 +22,8 @@ from fairkd.distillers.features import NST, Attention, Hint, NormDirection
 from fairkd.distillers.logits import CTKD, DIST, DKD, KD, StandardizedKD
 from fairkd.distillers.relations import MFD, PKT, RKD, Similarity
 from fairkd.distillers.several import CoAdvise, Ensemble
-from fairkd.errors import ParameterError, check_type
-from fairkd.plugin import OwnOptions, register
+from fairkd.errors import ParameterError
+from fairkd.plugin import make_own, register
 
 __all__ = [
     "Context",
@@ -76,14 +75,7 @@ class DistillerEntry:
         assert self.kind is not None
         if not self.code:
             return self.kind(context)
-        options = OwnOptions(f"distiller {self.name!r}", context.options, self.options)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
-            term = self.kind(replace(context, options=options))
-        check_type(
-            term, Term, f"what the distiller {self.name!r} makes", "derive it from fairkd.distillers.Term"
-        )
-        return term
+        return make_own(self.kind, context, f"distiller {self.name!r}", self.options, Term)
 
     @property
     def url(self) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import pandas as pd
-import torch
 
 from fairkd.config import suggest
-from fairkd.errors import ParameterError, check_type
+from fairkd.errors import ParameterError
 from fairkd.mitigation.adversary import (
     Adversary,
     GradientProjection,
@@ -26,7 +25,7 @@ from fairkd.mitigation.laftr import Laftr
 from fairkd.mitigation.recall_gap_critic import PublishedCritic, RecallGapCritic
 from fairkd.mitigation.uniform_confusion import UniformConfusion
 from fairkd.mitigation.weighting import ClassWeighted, GroupDRO, Resampling, Reweighting
-from fairkd.plugin import OwnOptions, register
+from fairkd.plugin import make_own, register
 
 __all__ = [
     "Adversary",
@@ -236,7 +235,7 @@ def register_mitigation(
         name: of letters, digits and _.
         family: ``"adversary"`` and ``"domain"`` are refused where the data have one group.
         description: half a sentence for notebooks and reports.
-        source: an address.
+        source: an address, for notebooks and reports.
         options: the parameters that it reads from ``setup.options``, which holds no others.
         adds_heads: whether its ``prepare`` gives the network further heads.
 
@@ -297,12 +296,7 @@ def create_mitigation(name: str, setup: Setup) -> Mitigation:
     entry = mitigation_entry(name)
     if not entry.code:
         return entry.make(setup)
-    options = OwnOptions(f"mitigation {name!r}", setup.options, entry.options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(setup.seed)
-        made = entry.make(replace(setup, options=options))
-    check_type(made, Mitigation, f"what {name!r} makes", "derive it from fairkd.mitigation.Mitigation")
-    return made
+    return make_own(entry.make, setup, f"mitigation {name!r}", entry.options, Mitigation)
 
 
 def check_groups(name: str, num_groups: int, parameter: str = "mitigation") -> None:

@@ -53,6 +53,10 @@ def _somebody_could_answer() -> bool:
 class ProgressBar:
     """A progress bar with a description and values beside it (``update(accuracy=0.9)``).
 
+    Where nobody watches (:func:`is_headless`) there is none. Each change of a notebook's bar is a message, the
+    queue between kernel and reader holds a few thousand, and nbval reads only once a cell has run: it would wait in
+    vain for the last one, which says that the cell has ended.
+
     ``delay``: seconds before which nothing is shown, for work that is often done by then.
     """
 
@@ -84,7 +88,8 @@ class ProgressBar:
 
     def _show(self) -> None:
         """Make the bar where one is to be drawn; in a notebook it is a widget, which is not made in vain."""
-        if self._bar is None and self._path is None and self._follower is None:
+        elsewhere = self._path is not None or self._follower is not None
+        if self._bar is None and not elsewhere and not is_headless():
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=self.total, desc=self.description, leave=False)

@@ -20,6 +20,12 @@ def bare_environment(monkeypatch):
 
 
 @pytest.fixture
+def watched(monkeypatch):
+    """As if somebody looked at a terminal: pytest's own variable says that nobody does."""
+    monkeypatch.setenv("FAIRKD_HEADLESS", "0")
+
+
+@pytest.fixture
 def file(tmp_path: Path, monkeypatch) -> Path:
     path = tmp_path / "progress.json"
     monkeypatch.setenv(PROGRESS_FILE, str(path))
@@ -86,7 +92,16 @@ def test_a_display_that_cannot_be_written_does_not_stop_the_work(tmp_path: Path,
     assert bar.done == 2
 
 
-def test_a_terminal_gets_a_bar_with_values_that_is_removed_at_the_end(monkeypatch):
+def test_where_nobody_watches_no_bar_is_made(monkeypatch, capfd):
+    import tqdm.auto
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", lambda **_: pytest.fail("a bar was made"))
+    with ProgressBar("teacher", 2) as bar:
+        bar.update(2, accuracy=0.5)
+    assert bar.done == 2 and capfd.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_with_values_that_is_removed_at_the_end(watched, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     with ProgressBar("teacher", 2) as bar:
@@ -97,7 +112,7 @@ def test_a_terminal_gets_a_bar_with_values_that_is_removed_at_the_end(monkeypatc
     assert text.endswith("\r") and not text.rsplit("\r", 2)[-2].strip()
 
 
-def test_a_bar_that_is_switched_off_stops_no_work(monkeypatch, capfd):
+def test_a_bar_that_is_switched_off_stops_no_work(watched, monkeypatch, capfd):
     import tqdm.auto
 
     # As tqdm itself does where TQDM_DISABLE is set when it is first imported.
@@ -131,7 +146,7 @@ def test_what_is_soon_done_shows_nothing(file, monkeypatch):
     assert state(file)["done"] == 3
 
 
-def test_a_bar_that_appears_late_counts_what_was_done_before(monkeypatch):
+def test_a_bar_that_appears_late_counts_what_was_done_before(watched, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     with ProgressBar("work", 100, delay=0.2) as bar:

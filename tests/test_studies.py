@@ -205,6 +205,15 @@ def test_a_difference_says_how_many_seeds_it_rests_on(differences, text):
     assert tables.say_difference(table, "KD", "teacher", "recall_gap", "gap", setting="digits") == text
 
 
+def test_models_that_are_no_bases_are_compared_over_the_seeds_that_both_have():
+    tables = importlib.import_module("tables")
+    table = a_study_table("faces", "recall_gap", {"KD": [0.2, 0.3, 0.4, 0.9], "alone": [0.1, 0.1, 0.1]})
+    said = tables.say_pair(table, "KD", "alone", "recall_gap", "gap", setting="faces")
+    low, high = (100 * end for end in ttest_1samp([0.1, 0.2, 0.3], 0).confidence_interval())
+    assert said == f"gap +20.0 points (over 3 seeds −{-low:.1f} to +{high:.1f})"
+    assert tables.say_pair(table, "KD", "other", "recall_gap", "gap", setting="faces") == "gap: not run"
+
+
 def test_the_gap_of_a_model_without_differences_is_that_of_too_few_images():
     module = importlib.import_module("utkface")
     table = a_study_table("one", "accuracy", {"KD": [0.5]})

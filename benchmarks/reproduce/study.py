@@ -8,6 +8,7 @@ many short runs, and several processes can work on it at once, each with seeds o
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -244,10 +245,15 @@ def _in_fastest_format(experiment: fairkd.Experiment) -> fairkd.Experiment:
     """
     if experiment.precision != "auto":
         return experiment
-    network = create_model(experiment.student, 10, image_size=32, stem=experiment.stem)
-    device = resolve_device(experiment.device)
-    chosen = fastest_precision(network, (32, 32), experiment.batch_size, device)
+    chosen = _fastest(experiment.student, experiment.stem, experiment.batch_size, experiment.device)
     return experiment.replace(precision=chosen, teacher_outputs=chosen)
+
+
+@functools.cache
+def _fastest(student: str, stem: str, batch_size: int, device: str) -> str:
+    """Measured once: where the formats are about as fast, each measurement could choose another."""
+    network = create_model(student, 10, image_size=32, stem=stem)
+    return fastest_precision(network, (32, 32), batch_size, resolve_device(device))
 
 
 def _rounded(value: Any) -> Any:

@@ -84,7 +84,7 @@ def say_difference(
     found = rows(table, model, metric, setting=setting, base=base)
     if found.empty:
         return f"{title}: not run"
-    mean, low, high = seed_interval(found["value"])
+    mean = float(found["value"].mean())
     known = found.dropna(subset=["low", "high"])
     if len(found) == 1:
         intervals = [
@@ -94,10 +94,24 @@ def say_difference(
         return f"{title} {signed(mean)} points (one seed; {images})"
     rise, fall = int((known["low"] > 0).sum()), int((known["high"] < 0).sum())
     images = f"settled over the test images: {rise} up, {fall} down, of {len(known)}"
-    over = f"over {len(found)} seeds {signed(low)} to {signed(high)}"
-    if len(found) < FEWEST:
-        over = f"{len(found)} seeds: {_each(found['value'])}"
-    return f"{title} {signed(mean)} points ({over}; {images})"
+    return f"{title} {signed(mean)} points ({_over_seeds(found['value'])}; {images})"
+
+
+def say_pair(table: pd.DataFrame, model: str, other: str, metric: str, title: str, *, setting: str) -> str:
+    """Say the difference of two models, neither of them a base, over the seeds that both have."""
+    found = (
+        values(table, model, metric, setting=setting) - values(table, other, metric, setting=setting)
+    ).dropna()
+    if found.empty:
+        return f"{title}: not run"
+    return f"{title} {signed(found.mean())} points ({_over_seeds(found)})"
+
+
+def _over_seeds(differences: pd.Series) -> str:
+    if len(differences) < FEWEST:
+        return "one seed" if len(differences) == 1 else f"{len(differences)} seeds: {_each(differences)}"
+    _, low, high = seed_interval(differences)
+    return f"over {len(differences)} seeds {signed(low)} to {signed(high)}"
 
 
 def _each(differences: pd.Series) -> str:

@@ -27,6 +27,7 @@ from tables import (
     rows_table,
     say_difference,
     say_missing,
+    say_pair,
     seed_interval,
     training,
     values,
@@ -92,6 +93,11 @@ MODELS = (
     ),
     Model("student alone + resampling", {"distiller": "none", "mitigation": "resampling"}, "teacher"),
 )
+#: Students without a teacher, by their counterparts with one.
+UNTAUGHT = {
+    "KD + gradient reversal, 10": "student alone + gradient reversal, 10",
+    "KD + resampling": "student alone + resampling",
+}
 
 
 def study(data: Path, output_dir: str) -> Study:
@@ -218,6 +224,12 @@ def _answers(table: pd.DataFrame, one: str) -> list[str]:
             continue
         parts = [say_difference(table, "KD", base, m, title, setting=one) for m, title in TITLES.items()]
         said.append(f"KD − {base}: {'; '.join(parts)}. {_relative(table, base, one)}")
+    for model, without in UNTAUGHT.items():
+        if not values(table, without, "accuracy", setting=one).empty:
+            parts = [say_pair(table, model, without, m, title, setting=one) for m, title in TITLES.items()]
+            said.append(
+                f"The same mitigation with and without a teacher, {model} − {without}: {'; '.join(parts)}."
+            )
     return said
 
 

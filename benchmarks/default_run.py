@@ -29,7 +29,7 @@ from fairkd.tables import evaluate_models, overall
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(Path(__file__).parent / "reproduce"))
 from study import machine  # noqa: E402
-from tables import SHARED_IMAGES, relation, seed_interval, wrapped  # noqa: E402
+from tables import SHARED_IMAGES, relations, seed_interval, wrapped  # noqa: E402
 
 METRICS = ("accuracy", "worst_group_accuracy", "recall_gap")
 NAMES = {
@@ -141,12 +141,14 @@ def difference(model: str, baseline: str) -> str:
 
 
 def settled(rows: pd.DataFrame) -> str:
-    """Say which differences of the mean recall gap are settled over the seeds."""
+    """Say which differences of the mean recall gap are settled over the seeds, adjusted for their number."""
     words = {1: "is larger than", -1: "is smaller than", 0: "is not shown to differ from"}
-    said = []
-    for model, baseline in PAIRS:
-        chosen = (rows["model"] == model) & (rows["baseline"] == baseline) & (rows["metric"] == "recall_gap")
-        sign = relation(rows[chosen]["value"])
+    gaps = rows[rows["metric"] == "recall_gap"]
+    differences = [
+        gaps[(gaps["model"] == model) & (gaps["baseline"] == baseline)]["value"] for model, baseline in PAIRS
+    ]
+    said = [f"Adjusted for {len(PAIRS)} comparisons by Holm's method:", ""]
+    for (model, baseline), sign in zip(PAIRS, relations(differences), strict=True):
         said.append(f"- The mean recall gap of {NAMES[model]} {words[sign]} that of {NAMES[baseline]}.")
     return "\n".join(said)
 

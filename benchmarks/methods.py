@@ -103,10 +103,11 @@ def page(table: pd.DataFrame) -> str:
         f"--distillers {','.join(DISTILLERS)} --mitigations {','.join(MITIGATIONS)} --seeds {seeds}`.",
         "",
         f"colored-digits, resnet10t → test_resnet, 12 and 20 epochs, {seeds} seeds, mean ± standard deviation on the "
-        "test split. Δ: paired difference to plain KD, with the 95 % t interval over the seeds; since their splits "
-        "share scans, it is too narrow (Nadeau and Bengio 2003). Distillers have the weights of their papers' code or "
-        "of Tian et al. 2020, at T = 4 ([methods](../methods/README.md)). What was tuned: `adversary_weight` 10, which "
-        "gradient reversal has, by the validation splits of [the default run](default_run.md), whose seeds these are; "
+        "test split. Δ: paired difference to plain KD, with the 95 % t interval over the seeds, each alone: of other "
+        "splits of these scans and other trainings, too narrow for other scans (Nadeau and Bengio 2003). Distillers "
+        "have the weights of their papers' code or of Tian et al. 2020, at T = 4 "
+        "([methods](../methods/README.md)). What was tuned: `adversary_weight` 10, which gradient reversal has, by the "
+        "validation splits of [the default run](default_run.md), whose seeds these are; "
         f"four other mitigations by that of seed 100, which is not among them (tried: {tried}). The rule names the "
         "method with the smallest mean recall gap on validation data among those whose accuracy there is within "
         f"{fairkd.Experiment().selection_tolerance:g} of the best; a scan that took part in the choice of one seed is "
@@ -129,8 +130,8 @@ def page(table: pd.DataFrame) -> str:
             for name, cells in zip(shown.index, shown.to_numpy(), strict=True)
         ),
         "",
-        "With so many rows some intervals exclude 0 by chance. One data set, one pair of networks, one schedule: this "
-        "is not a ranking of methods.",
+        "With so many rows some intervals of the table exclude 0 by chance; the sentences above are adjusted. One data "
+        "set, one pair of networks, one schedule: this is not a ranking of methods.",
         "",
     ]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from fairkd.errors import ParameterError
 from fairkd.frames import from_frames
 from fairkd.metrics import METRICS, measurement
 from fairkd.metrics.encoding import warn_empty_cells
-from fairkd.metrics.intervals import interval, paired_interval
+from fairkd.metrics.intervals import paired_interval, value_interval
 from fairkd.metrics.measurement import BootstrapOptions
 from fairkd.metrics.proportions import wilson_interval
 from fairkd.predictions import Predictions, align
@@ -243,7 +243,7 @@ def missing_groups(table: pd.DataFrame) -> list[str]:
 def _evaluation(predictions: Predictions, model: str, options: BootstrapOptions) -> pd.DataFrame:
     values = measurement.values(predictions)
     (resampled,) = measurement.resample([predictions], options.replicates, options.seed)
-    low, high = interval(resampled.values, options.confidence)
+    low, high = value_interval(values, resampled, options.confidence)
     # For n of n and for 0 of n successes, the only proportions whose limits the bootstrap cannot give.
     trials = measurement.trials(predictions)
     wilson_low, wilson_high = wilson_interval(values * trials, trials, options.confidence)

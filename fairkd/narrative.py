@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fairkd.analysis.inflation import holm
 from fairkd.config import Experiment
 from fairkd.data.audit import Audit
 from fairkd.data.splits import Splits
@@ -199,13 +200,16 @@ def describe_weights(table: pd.DataFrame, chosen: float, tolerance: float) -> li
     ]
 
 
-def describe_methods(summary: pd.DataFrame, chosen: str | None, front: Iterable[str]) -> list[str]:
+def describe_methods(
+    summary: pd.DataFrame, chosen: str | None, front: Iterable[str], *, level: float = 0.05
+) -> list[str]:
     """Say what a comparison of methods shows: plain KD, what the rule names, what is settled, what is not beaten.
 
     Args:
         summary: :func:`fairkd.comparison.summarize_methods`'s rows.
         chosen: the method that the rule names on validation data; ``None``: no recall gap is defined.
         front: the students that no other beats in both accuracy and recall gap.
+        level: of the tests over several seeds, (0, 1).
     """
     gaps = summary[summary["metric"] == "recall_gap"].set_index("method")
     accuracies = summary[summary["metric"] == "accuracy"].set_index("method")
@@ -219,9 +223,13 @@ def describe_methods(summary: pd.DataFrame, chosen: str | None, front: Iterable[
         ]
     kd, teacher = gaps.loc["kd", "mean"], gaps.loc["teacher", "mean"]
     others = gaps.drop(index=["teacher", "kd"])
+    supported, how = (others["low"] > 0) | (others["high"] < 0), "with an interval that excludes 0"
+    if others["p_value"].notna().all():
+        supported = holm(others["p_value"].to_numpy()) <= level
+        how = f"adjusted for {len(others)} comparison{'s' * (len(others) != 1)} by Holm's method"
     settled = {
-        "a smaller": others.index[others["high"] < 0],
-        "a larger": others.index[others["low"] > 0],
+        "a smaller": others.index[supported & (others["difference"] < 0)],
+        "a larger": others.index[supported & (others["difference"] > 0)],
     }
     sentences = [
         f"{over} plain KD has a mean recall gap of {kd:.3f}, "
@@ -233,8 +241,7 @@ def describe_methods(summary: pd.DataFrame, chosen: str | None, front: Iterable[
     for words, names in settled.items():
         listed = f": {', '.join(names)}" if len(names) else ""
         sentences.append(
-            f"{len(names)} of {len(others)} other students have {words} recall gap than plain KD, with an interval "
-            f"that excludes 0{listed}."
+            f"{len(names)} of {len(others)} other students have {words} recall gap than plain KD, {how}{listed}."
         )
     sentences.append(
         f"Not beaten in both mean accuracy and mean recall gap by any other student: {', '.join(front)}."

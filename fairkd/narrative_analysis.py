@@ -102,6 +102,11 @@ def describe_disagreement(table: pd.DataFrame) -> list[str]:
 def describe_leakage(table: pd.DataFrame) -> list[str]:
     """Say from which arrays the group is read better than by chance, for each model."""
     sentences = []
+    if not table.empty and table["conditional"].any():
+        sentences.append(
+            "Label and group go together in these samples, and a right answer alone would give the group away: the "
+            "probes are fitted within each class."
+        )
     for model, rows in [] if table.empty else table.groupby("model", sort=False):
         best = rows.loc[rows["balanced_accuracy"].idxmax()]
         above = [f"{row['input']} ({row['probe']})" for row in rows[rows["above_chance"]].to_dict("records")]
@@ -210,7 +215,10 @@ def conclude_analysis(changes: pd.DataFrame, probes: pd.DataFrame, disagreements
         above = probes[(probes["input"] == "features") & probes["above_chance"]]["model"].unique()
         every = probes["model"].nunique()
         named = f": {', '.join(above)}" if len(above) else ""
-        sentences.append(f"**Leakage**: {len(above)} of {every} models' features give the group away{named}.")
+        within = " within the classes" if probes["conditional"].any() else ""
+        sentences.append(
+            f"**Leakage**: {len(above)} of {every} models' features give the group away{within}{named}."
+        )
     few = changes["verdict"].isin(("too few samples", "undefined"))
     total = int(disagreements["total"].max())
     sentences.append(

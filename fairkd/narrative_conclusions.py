@@ -13,10 +13,10 @@ from fairkd.shown import signed
 
 #: What a supported rise, a supported fall, no settled sign, and no difference at all are called.
 _INFLATION = (
-    "Plain distillation **inflated** the teacher's bias",
-    "Plain distillation **lowered** the teacher's bias",
-    "Whether plain distillation changed the teacher's bias is **not settled** by these data",
-    "Plain distillation left the teacher's bias **unchanged**",
+    "The distilled student is **more biased** than its teacher",
+    "The distilled student is **less biased** than its teacher",
+    "Whether the distilled student is more biased than its teacher is **not settled** by these data",
+    "The distilled student is **as biased** as its teacher",
 )
 _TEACHING = (
     "With the teacher the student's bias is **larger** than without",

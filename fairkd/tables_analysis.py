@@ -42,6 +42,8 @@ ONE_GROUP = "there is one group, {name}: nothing to compare between groups"
 _Input = TypeVar("_Input")
 #: Rows of a projection, and of the pairs whose predictions are compared: more would not be seen, or take long.
 _PROJECTED, _PAIRED = 1000, 1000
+#: Cramér's V of label and group from which they go together: no longer negligible (Cohen 1988).
+_TOGETHER = 0.1
 #: What is asked of further attributes.
 _DISPARITIES = ("worst_group_accuracy", "accuracy_gap", "recall_gap")
 
@@ -119,16 +121,26 @@ def outputs_of_models(models: Mapping[str, TrainedModel], images: ImageSet) -> d
     return {name: outputs_of(one.model, images.images) for name, one in models.items()}
 
 
-def leakage(
-    outputs: Mapping[str, ArrayOutputs], images: ImageSet, *, within_class: bool = False, **options: Any
-) -> pd.DataFrame:
-    """Return :func:`fairkd.analysis.group_leakage` of every model's logits and features."""
+def leakage(outputs: Mapping[str, ArrayOutputs], images: ImageSet, **options: Any) -> pd.DataFrame:
+    """Return :func:`fairkd.analysis.group_leakage` of every model's logits and features.
+
+    Where label and group go together in these images, the probes are fitted within the classes: right answers alone
+    would give the group away.
+    """
+    labels = images.labels if _go_together(images) else None
 
     def probe(one: ArrayOutputs) -> pd.DataFrame:
-        labels = images.labels if within_class else None
         return group_leakage(one._asdict(), images.groups, units=images.unit, labels=labels, **options)
 
     return by_model(probe, outputs)
+
+
+def _go_together(images: ImageSet) -> bool:
+    from scipy.stats.contingency import association
+
+    known = images.groups >= 0
+    table = pd.crosstab(images.labels[known], images.groups[known]).to_numpy()
+    return min(table.shape) > 1 and bool(association(table, method="cramer") >= _TOGETHER)
 
 
 def distances(outputs: Mapping[str, ArrayOutputs], splits: Splits) -> pd.DataFrame:

@@ -154,13 +154,46 @@ def test_the_interval_over_the_seeds_is_student_s(summary):
     assert kd[["mean", "std"]].tolist() == pytest.approx([0.92, 0.02])
 
 
-def test_of_one_seed_the_interval_is_the_bootstrap_s():
-    one = summarize_methods(
-        pd.DataFrame(rows("kd", [0.9], [0.2], [np.nan]) + rows("a", [0.9], [0.1], [-0.1]))
+def test_the_p_value_is_that_of_student_s_test(summary):
+    row = summary[(summary["method"] == "better") & (summary["metric"] == "recall_gap")].iloc[0]
+    assert row["p_value"] == pytest.approx(stats.ttest_1samp([-0.1, -0.2, -0.3], 0).pvalue)
+    same = summary[(summary["method"] == "better") & (summary["metric"] == "accuracy")].iloc[0]
+    assert same["p_value"] == 1
+
+
+def test_what_several_seeds_settle_is_adjusted_for_the_number_of_methods():
+    # Student's p of each is 0.013.
+    names, changes = [f"method {i}" for i in range(5)], [-0.08, -0.10, -0.12]
+    table = rows("teacher", [0.95] * 3, [0.01] * 3, [np.nan] * 3) + rows(
+        "kd", [0.9] * 3, [0.2] * 3, [np.nan] * 3
     )
-    row = one[(one["method"] == "a") & (one["metric"] == "recall_gap")].iloc[0]
+    one, all_five = (
+        summarize_methods(
+            pd.DataFrame([*table, *(row for n in some for row in rows(n, [0.9] * 3, [0.1] * 3, changes))])
+        )
+        for some in (names[:1], names)
+    )
+    (said,) = [s for s in describe_methods(one, "kd", ["kd"]) if "a smaller" in s]
+    assert said == (
+        "1 of 1 other students have a smaller recall gap than plain KD, adjusted for 1 comparison by Holm's method: "
+        "method 0."
+    )
+    (said,) = [s for s in describe_methods(all_five, "kd", ["kd"]) if "a smaller" in s]
+    assert said.startswith("0 of 5 other students have a smaller recall gap than plain KD, adjusted for 5 ")
+    (said,) = [s for s in describe_methods(all_five, "kd", ["kd"], level=0.1) if "a smaller" in s]
+    assert said.startswith("5 of 5")
+
+
+def test_of_one_seed_the_interval_is_the_bootstrap_s():
+    reference = rows("teacher", [0.95], [0.01], [np.nan]) + rows("kd", [0.9], [0.2], [np.nan])
+    one = summarize_methods(
+        pd.DataFrame(reference + rows("a", [0.9], [0.1], [-0.2]) + rows("b", [0.9], [0.1], [-0.1]))
+    )
+    row = one[(one["method"] == "b") & (one["metric"] == "recall_gap")].iloc[0]
     assert row[["difference", "low", "high"]].tolist() == pytest.approx([-0.1, -0.2, 0.0])
-    assert np.isnan(row["std"])
+    assert np.isnan(row["std"]) and np.isnan(row["p_value"])
+    (said,) = [s for s in describe_methods(one, "kd", ["kd"]) if "a smaller" in s]
+    assert said.endswith("a smaller recall gap than plain KD, with an interval that excludes 0: a.")
 
 
 def test_the_rule_and_the_front_leave_the_teacher_out(summary):

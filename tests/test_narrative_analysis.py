@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from fairkd import narrative_analysis, tables
+from fairkd import narrative_analysis, tables, tables_analysis
+from fairkd.inference import ArrayOutputs
 from fairkd.predictions import Predictions
 from fairkd.shown import signed
 from fairkd.tables_analysis import inflations, nothing, student_disagreement
@@ -83,6 +86,26 @@ def test_the_conclusion_separates_supported_from_the_same(
     assert "accuracy smaller in student_kd than in teacher (−0.500, adjusted p" in supported
     assert same.startswith("**The same in both models**") and "student_fair against teacher" in same
     assert limits.startswith("**Limits**: 80 test samples, one training seed")
+
+
+@pytest.mark.parametrize(("share", "conditional"), [(0.5, False), (0.85, True)])
+def test_a_right_answer_alone_is_no_leakage(share: float, conditional: bool) -> None:
+    # What the network computes depends on the label alone; in skewed samples the label tells the group.
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 150)
+    groups = np.where(rng.random(300) < share, labels, 1 - labels)
+    logits = np.eye(2)[labels] + rng.normal(0, 0.1, (300, 2))
+    images = SimpleNamespace(labels=labels, groups=groups, unit=np.arange(300))
+    options = {"probes": ["linear"], "replicates": 200}
+    table = tables_analysis.leakage({"student": ArrayOutputs(logits, logits)}, images, **options)
+    assert (table["conditional"] == conditional).all() and not table["above_chance"].any()
+    sentences = narrative_analysis.describe_leakage(table)
+    assert sentences[-1].startswith(
+        "student: the group is read not above chance by any of these probes; at best "
+    )
+    assert ["fitted within each class" in sentence for sentence in sentences] == [True] * conditional + [
+        False
+    ]
 
 
 def test_no_rows_give_no_sentence() -> None:

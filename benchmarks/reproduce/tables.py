@@ -11,6 +11,7 @@ from scipy.stats import t
 
 import fairkd
 from fairkd.analysis.inflation import holm
+from fairkd.comparison.summary import seed_p_value
 from fairkd.metrics import METRICS
 
 #: Fewer seeds say next to nothing about their spread: of two, Student's interval is 12.7 standard errors wide.
@@ -27,8 +28,9 @@ SAME_TEST = (
     "All seeds have the same test images, so that an interval over the seeds says nothing of other images."
 )
 SHARED_IMAGES = (
-    "The seeds draw training and test images anew from the same ones and share many, so that an interval over the "
-    "seeds is too narrow (Nadeau and Bengio 2003)."
+    "The seeds draw training and test images anew from the same ones and share many: an interval over the seeds is "
+    "that of other splits of these images and other trainings, and too narrow for other images (Nadeau and Bengio "
+    "2003)."
 )
 
 
@@ -174,18 +176,10 @@ def relations(differences: Sequence[pd.Series]) -> list[int]:
     """Return the signs of several differences of which Student's test over the seeds, adjusted by Holm, excludes 0."""
     if any(len(one) < FEWEST for one in differences):
         return [0] * len(differences)
-    p_values = np.array([_p_value(one) for one in differences])
+    p_values = np.array([seed_p_value(one) for one in differences])
     return [
         int(np.sign(one.mean())) * int(p < 0.05) for one, p in zip(differences, holm(p_values), strict=True)
     ]
-
-
-def _p_value(differences: pd.Series) -> float:
-    """Return Student's p; scipy's function warns of seeds that agree to the last digit."""
-    mean, spread, count = differences.mean(), differences.std(ddof=1), len(differences)
-    if spread == 0:
-        return float(mean == 0)
-    return float(2 * t.sf(abs(mean) / spread * np.sqrt(count), count - 1))
 
 
 def signed(share: float) -> str:

@@ -196,7 +196,7 @@ def _beyond_ten(table: pd.DataFrame, setting: str) -> str:
     for metric, title in (("accuracy", "accuracy"), (SENSITIVITY, "prediction sensitivity")):
         high, ten = (values(table, f"KD, T = {t}", metric, setting=setting) for t in (20, 10))
         sign = relation((high - ten).dropna())
-        verdict = {-1: "falls", 1: "rises", 0: "does not change beyond the seeds"}[sign]
+        verdict = {-1: "falls", 1: "rises", 0: "is not shown to change"}[sign]
         said.append(f"{title} {verdict}")
     return (
         f"From T = 10 to 20 {' and '.join(said)}; published for CelebA: beyond about 10 accuracy falls and the "

@@ -37,8 +37,8 @@ def across_seeds(
 
     The interval of the mean is for new seeds and new test samples: ``mean ± t √(B + (A + AB) / S)``, t with
     Satterthwaite's degrees of freedom (Satterthwaite 1946, doi 10.2307/3002019). For what sampling error biases, such
-    as gaps, the interval of a difference allows for any bias between 0 and the difference of the mean noise floors, as
-    :func:`fairkd.metrics.intervals.paired_interval`. Components are estimates: with few seeds A is a rough one.
+    as gaps, the interval allows for any bias between 0 and the mean noise floor, of a difference between 0 and the
+    difference of both, as :mod:`fairkd.metrics.intervals`. Components are estimates: with few seeds A is a rough one.
 
     Args:
         models: predictions of one method by seed, at least two, all on the same samples.
@@ -63,11 +63,11 @@ def across_seeds(
     resampled = measurement.resample(everything, options.replicates, options.seed)
     draws = np.stack([one.values for one in resampled])
     floors = np.stack([one.floor for one in resampled])
-    bias = np.zeros(values.shape[1])
     if baselines is not None:
         half = len(models)
         values, draws = values[:half] - values[half:], draws[:half] - draws[half:]
-        bias = (floors[:half] - floors[half:]).mean(axis=0)
+        floors = floors[:half] - floors[half:]
+    bias = floors.mean(axis=0)
     seed, sample, both = components(values, draws)
     mean, between = values.mean(axis=0), values.var(axis=0, ddof=1) / len(values)
     error = np.sqrt(sample + between)

@@ -31,16 +31,18 @@ def summarize_methods(table: pd.DataFrame, *, confidence: float = 0.95) -> pd.Da
 
     Returns:
         Rows ``method, distiller, mitigation, family, metric, seeds, mean, std, difference, low, high,
-        supported_seeds, validation, param_count, seconds`` in the table's order. ``std`` is over the seeds, NaN
-        for one seed. ``difference`` is the mean paired difference to plain KD with Student's interval over the
-        seeds: of other trainings on these data. Where a seed draws the split, the splits share samples, so that the
-        interval is too narrow for other data. Of one seed it is that seed's bootstrap interval.
+        p_value, supported_seeds, validation, param_count, seconds`` in the table's order. ``std`` is over the seeds,
+        NaN for one seed. ``difference`` is the mean paired difference to plain KD with Student's interval over the
+        seeds and ``p_value`` that test's, of one row alone: of other trainings on these data, and other splits of
+        them where a seed draws the split; for other data the interval is too narrow. Of one seed it is that seed's
+        bootstrap interval, without a p-value.
         ``supported_seeds`` counts the seeds whose own interval excludes 0 in the direction of the mean.
     """
     rows = []
     for (method, metric), part in table.groupby(["method", "metric"], sort=False):
         first = part.iloc[0]
         difference, low, high = _over_seeds(part, confidence)
+        p_value = seed_p_value(part["difference"]) if len(part) > 1 else np.nan
         same_way = np.sign(part["difference"]) == np.sign(difference)
         rows.append(
             {
@@ -53,6 +55,7 @@ def summarize_methods(table: pd.DataFrame, *, confidence: float = 0.95) -> pd.Da
                 "difference": difference,
                 "low": low,
                 "high": high,
+                "p_value": p_value,
                 "supported_seeds": int((part["supported"].astype(bool) & same_way).sum()),
                 "validation": part["validation"].mean(),
                 "param_count": int(first["param_count"]),
@@ -127,6 +130,17 @@ def _students(summary: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return a row a method but the teacher, and a column a metric."""
     wide: pd.DataFrame = summary.pivot(index="method", columns="metric", values=column)
     return wide.drop(index=TEACHER, errors="ignore")
+
+
+def seed_p_value(differences: pd.Series) -> float:
+    """Return the two-sided p of Student's test that the mean of differences, one a seed, is 0; NaN if one is."""
+    from scipy.stats import t
+
+    mean, spread, count = differences.mean(), differences.std(ddof=1), len(differences)
+    if spread == 0:
+        # scipy's own function warns of seeds that agree to the last digit.
+        return float(mean == 0)
+    return float(2 * t.sf(abs(mean) / spread * np.sqrt(count), count - 1))
 
 
 def _over_seeds(part: pd.DataFrame, confidence: float) -> tuple[float, float, float]:

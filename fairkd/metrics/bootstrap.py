@@ -15,7 +15,8 @@ chapter 13). Two limits to know. Where no resample can differ (a cell without er
 calibration error) is biased by sampling error: a model that treats the groups alike still shows a gap. Its
 *noise floor* is the bias that it would have if the model did treat them alike: the mean over resamples that
 are moved so that their centre is group-blind (or calibrated). Compare a value with its floor before reading
-anything into it.
+anything into it. A moved cell of n samples also gets the spread of one more, drawn from its class: resamples
+have (n - 1) / n of a sample's variance, and a cell of a single sample has none at all.
 
 The floor is higher for a less accurate model, so a difference of two gaps may be noise alone, however many
 samples there are. The interval of a difference therefore allows for any bias between none, which clear gaps
@@ -24,10 +25,11 @@ have, and the difference of the two floors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_array
 
 from fairkd.metrics.calibration import BINS, Strategy, bin_edges, bin_of, confidence_and_correct
@@ -43,6 +45,8 @@ from fairkd.metrics.confusion import (
 from fairkd.metrics.resampling import Design, compact, design
 
 Statistics = Mapping[str, Callable[[CellCounts], Floats]]
+#: What one more sample of each cell adds to ``correct`` and to ``predicted``.
+_More = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,12 @@ class Resampled:
     Attributes:
         values: of each resample ``(replicates, ...)``.
         floor: the noise floor ``(...)``; 0 for what sampling error does not bias.
+        blind: of each resample, moved to a group-blind (or calibrated) centre ``(replicates, ...)``.
     """
 
     values: Floats
     floor: Floats
+    blind: Floats
 
 
 def bootstrap_counts(
@@ -95,9 +101,11 @@ def bootstrap_counts(
     collectors = [
         _Collector(confusion(labels, slots, one, *sizes), num_groups, statistics) for one in predicted
     ]
+    one_more = _OneMore(labels, slots, units, predicted, (*sizes, num_groups), seed)
     for table in plan.resample(matrix, replicates, seed):
-        for drawn, collector in zip(counts_of_table(table, sizes), collectors, strict=True):
-            collector.add(drawn)
+        drawn_counts, further = counts_of_table(table, sizes), one_more.draw(table.shape[-1])
+        for collector, drawn, more in zip(collectors, drawn_counts, further, strict=True):
+            collector.add(drawn, more)
     return [collector.result() for collector in collectors]
 
 
@@ -158,8 +166,8 @@ def bootstrap_calibration(
         for kept, sums in ((errors, table), (noise, table - expected)):
             gaps = np.abs(sums[1:]).reshape(len(binned), bins, -1).sum(axis=1)
             kept.append(divide(gaps, table[0]))
-    floors = np.concatenate(noise, axis=1).mean(axis=1)
-    return [Resampled(*both) for both in zip(np.concatenate(errors, axis=1), floors, strict=True)]
+    values, calibrated = np.concatenate(errors, axis=1), np.concatenate(noise, axis=1)
+    return [Resampled(*each) for each in zip(values, calibrated.mean(axis=1), calibrated, strict=True)]
 
 
 class _Collector:
@@ -172,35 +180,90 @@ class _Collector:
         blind = np.concatenate([group_blind(tensor[:, :num_groups]), tensor[:, num_groups:]], axis=1)
         self.blind = CellCounts.from_confusion(blind)
         self.values: dict[str, list[Floats]] = {name: [] for name in statistics}
+        self.blinded: dict[str, list[Floats]] = {name: [] for name in statistics}
         self.noise: dict[str, list[Floats]] = {name: [] for name in statistics}
 
-    def add(self, drawn: CellCounts) -> None:
-        """Add a chunk of resamples."""
+    def add(self, drawn: CellCounts, more: _More) -> None:
+        """Add a chunk of resamples, and what one more sample adds to their spread."""
         # A resample and its mirror image: what is linear in the counts then has a floor of exactly 0.
-        slots = drawn, self._moved(drawn, 1), self._moved(drawn, -1), self.blind
+        slots = drawn, self._moved(drawn, more, 1), self._moved(drawn, more, -1), self.blind
         drawn, above, below, blind = (counts.set_apart(self.num_groups) for counts in slots)
         for name, statistic in self.statistics.items():
             self.values[name].append(statistic(drawn))
-            self.noise[name].append((statistic(above) + statistic(below)) / 2 - statistic(blind))
+            self.blinded[name].append(statistic(above))
+            self.noise[name].append((self.blinded[name][-1] + statistic(below)) / 2 - statistic(blind))
 
     def result(self) -> dict[str, Resampled]:
         """Return the statistics of all chunks."""
         return {
             name: Resampled(
-                np.concatenate(self.values[name]), mean_defined(np.concatenate(self.noise[name]), axis=0)
+                np.concatenate(self.values[name]),
+                mean_defined(np.concatenate(self.noise[name]), axis=0),
+                np.concatenate(self.blinded[name]),
             )
             for name in self.statistics
         }
 
-    def _moved(self, drawn: CellCounts, sign: int) -> CellCounts:
+    def _moved(self, drawn: CellCounts, more: _More, sign: int) -> CellCounts:
         group_sizes = drawn.group_sizes[..., None, :]
         recall, blind_recall = (np.nan_to_num(counts.recall) for counts in (self.observed, self.blind))
         rate, blind_rate = (np.nan_to_num(counts.selection_rate) for counts in (self.observed, self.blind))
         return CellCounts(
             drawn.samples,
-            drawn.samples * blind_recall + sign * (drawn.correct - drawn.samples * recall),
-            group_sizes * blind_rate + sign * (drawn.predicted - group_sizes * rate),
+            drawn.samples * blind_recall + sign * (drawn.correct - drawn.samples * recall + more[0]),
+            group_sizes * blind_rate + sign * (drawn.predicted - group_sizes * rate + more[1]),
         )
+
+
+class _OneMore:
+    """One more sample of each cell, drawn from all of its class that have a group, less what it is on average.
+
+    The same sample for all models. A cell whose units all have several rows gets none: alike in several groups,
+    such rows vary less against each other than this would say.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        slots: np.ndarray,
+        units: np.ndarray,
+        predicted: np.ndarray,
+        sizes: tuple[int, int, int],
+        seed: int,
+    ) -> None:
+        num_classes, num_slots, num_groups = sizes
+        self.shape, self.predicted = (num_classes, num_slots), predicted
+        self.rng = np.random.default_rng([seed, 1])
+        unit = pd.factorize(units)[0]
+        grouped = slots < num_groups
+        single = grouped & (np.bincount(unit)[unit] == 1)
+        here = np.zeros(self.shape, dtype=bool)
+        here[labels[single], slots[single]] = True
+        self.classes, self.groups = np.nonzero(here)
+        rows = np.flatnonzero(grouped)
+        self.rows = rows[np.argsort(labels[rows], kind="stable")]
+        self.class_sizes = np.bincount(labels[rows], minlength=num_classes)
+        self.first = np.cumsum(self.class_sizes) - self.class_sizes
+        shares = [self._shares(labels[rows], one[rows]) for one in predicted]
+        self.recall = [np.diagonal(one)[self.classes] for one in shares]
+        self.rate = [one.T @ here for one in shares]
+
+    def draw(self, replicates: int) -> Iterator[_More]:
+        """Yield for each model what is added to ``correct`` and to ``predicted`` ``(replicates, classes, slots)``."""
+        place = self.rng.random((replicates, len(self.classes)))
+        rows = self.rows[self.first[self.classes] + (place * self.class_sizes[self.classes]).astype(np.int64)]
+        which = np.arange(replicates)[:, None]
+        for one, recall, rate in zip(self.predicted, self.recall, self.rate, strict=True):
+            correct = np.zeros((replicates, *self.shape))
+            correct[:, self.classes, self.groups] = (one[rows] == self.classes) - recall
+            flat = np.ravel_multi_index((which, one[rows], self.groups), correct.shape)
+            counts = np.bincount(flat.ravel(), minlength=correct.size).reshape(correct.shape)
+            yield correct, counts - rate
+
+    def _shares(self, labels: np.ndarray, predicted: np.ndarray) -> Floats:
+        num_classes = self.shape[0]
+        flat = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+        return np.nan_to_num(divide(flat.reshape(num_classes, -1), self.class_sizes[:, None]))
 
 
 def counted_design(

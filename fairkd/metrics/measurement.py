@@ -196,7 +196,8 @@ def _resample_calibration(models: Sequence[Predictions], replicates: int, seed: 
         if known
         else []
     )
-    unknown = Resampled(np.full(replicates, np.nan), np.full((), np.nan))
+    missing = np.full(replicates, np.nan)
+    unknown = Resampled(missing, np.full((), np.nan), missing)
     return [next(errors) if one.has_probabilities else unknown for one in models]
 
 
@@ -209,6 +210,7 @@ def _row(by_name: dict[str, Resampled], calibration: Resampled) -> Resampled:
         np.concatenate([part.values.reshape(number, -1) for part in parts], axis=1),
         # Rounded, and without a sign on zero: a floor of 0 should not read as -1e-18.
         np.concatenate([np.ravel(part.floor) for part in parts]).round(12) + 0.0,
+        np.concatenate([part.blind.reshape(number, -1) for part in parts], axis=1),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from fairkd.metrics import confusion, reductions
+from fairkd.metrics import METRICS, confusion, reductions
 from fairkd.metrics.bootstrap import bootstrap_counts
 from fairkd.metrics.confusion import CellCounts
-from fairkd.metrics.intervals import interval, paired_interval
+from fairkd.metrics.intervals import interval, paired_interval, value_interval
 
 TRIALS = 600
 RECALLS = np.array([[0.9, 0.8], [0.85, 0.6]])
@@ -71,12 +73,54 @@ def test_intervals_of_clustered_units_cover_where_those_of_rows_do_not() -> None
     assert by_row["gap"] > 0.97
 
 
+def biased_coverage(recalls: np.ndarray, cells: Sequence[int], trials: int = 100) -> dict[str, np.ndarray]:
+    """How often the percentile interval and the model's interval of what is biased contain the truth."""
+    labels, groups = samples_of(len(recalls), cells)
+    statistics = {
+        name: METRICS[name].reduce for name in ("recall_gap", "recall_gap_max", "worst_cell_accuracy")
+    }
+    gaps = np.ptp(recalls, axis=1)
+    truths = dict(zip(statistics, (gaps.mean(), gaps.max(), recalls.min()), strict=True))
+    rng, hits = np.random.default_rng(5), {name: np.zeros(2) for name in statistics}
+    for seed in range(trials):
+        right = rng.random(len(labels)) < recalls[labels, groups]
+        predicted = np.where(right, labels, (labels + 1) % len(recalls))
+        (resampled,) = bootstrap_counts(
+            labels,
+            groups,
+            predicted[None],
+            np.arange(len(labels)),
+            num_classes=len(recalls),
+            num_groups=len(cells),
+            statistics=statistics,
+            replicates=300,
+            seed=seed,
+        )
+        counts = CellCounts.of_samples(labels, groups, predicted, len(recalls), len(cells))
+        for name, statistic in statistics.items():
+            limits = interval(resampled[name].values), value_interval(statistic(counts), resampled[name])
+            hits[name] += [low <= truths[name] <= high for low, high in limits]
+    return {name: count / trials for name, count in hits.items()}
+
+
+def samples_of(classes: int, cells: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and groups of so many samples of each class in each group."""
+    groups = np.repeat(np.arange(len(cells)), cells)
+    return np.repeat(np.arange(classes), len(groups)), np.tile(groups, classes)
+
+
+def test_intervals_of_gaps_cover_the_truth_where_percentiles_do_not() -> None:
+    recalls = np.tile(np.linspace(0.9, 0.84, 5), (4, 1))
+    for name, (percentile, found) in biased_coverage(recalls, (90, 120, 150, 200, 280)).items():
+        assert percentile < 0.5 and found > 0.93, name
+
+
 def supported_share(
-    first: np.ndarray, second: np.ndarray, cell: int = 60, trials: int = 150
+    first: np.ndarray, second: np.ndarray, cells: tuple[int, int] = (60, 60), trials: int = 150
 ) -> tuple[float, float]:
     """How often the percentile and the paired interval of a difference in mean recall gap exclude 0."""
     classes = first.shape[0]
-    labels, groups = np.repeat(np.arange(classes), 2 * cell), np.tile(np.repeat([0, 1], cell), classes)
+    labels, groups = samples_of(classes, cells)
     rng, found = np.random.default_rng(3), np.zeros(2)
     for seed in range(trials):
         right = rng.random((2, len(labels))) < np.stack([first, second])[:, labels, groups]
@@ -107,6 +151,14 @@ def test_a_less_accurate_model_is_not_found_less_fair_for_its_noise() -> None:
     percentile, paired = supported_share(np.full((6, 2), 0.8), np.full((6, 2), 0.99))
     assert percentile > 0.9
     assert paired <= 0.05
+
+
+def test_a_cell_of_a_few_samples_decides_nothing() -> None:
+    # Neither model has a gap; the noise of cells of one sample, which no resample changes, decided most of the time.
+    for few in (1, 2):
+        percentile, paired = supported_share(np.full((4, 2), 0.9), np.full((4, 2), 0.75), (100, few))
+        assert percentile > 0.3
+        assert paired <= 0.07
 
 
 def test_a_real_difference_in_gaps_is_found() -> None:

@@ -10,6 +10,7 @@ from training_cases import make_distiller, make_network
 
 from fairkd.data.batches import AugmentedImages, Batch, BatchStream
 from fairkd.data.splits import Splits
+from fairkd.mitigation import GroupDRO
 from fairkd.teachers import Teachers
 from fairkd.training import distill_step, task_step
 
@@ -59,3 +60,22 @@ def test_the_distillation_s_loss_is_the_weighted_sum_of_task_and_divergence(
     assert losses["task_loss"].item() == pytest.approx(task, rel=1e-5)
     assert losses["distill_loss"].item() == pytest.approx(distill, rel=1e-4)
     assert losses["loss"].item() == pytest.approx(task_weight * task + distill_weight * distill, rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "weight"), [("similarity", 5.0), ("kd", 5.0)])
+def test_a_loss_of_the_whole_batch_moves_no_cell_s_weight(tiny_splits, name, weight):
+    batch, teacher, student = first_batch(tiny_splits), make_network(seed=7), make_network()
+    distiller = make_distiller(name, student, [teacher], tiny_splits)
+    dro, alone = (GroupDRO(tiny_splits.num_classes, tiny_splits.num_groups, step_size=0.5) for _ in range(2))
+    step = distill_step(Teachers([teacher]), distiller, dro, distill_weight=weight, task_weight=1.0)
+    outputs = student(batch.images)
+    losses = step(outputs, batch, 0.5)
+    task = alone.reduce(
+        torch.nn.functional.cross_entropy(outputs.logits, batch.labels, reduction="none"), batch
+    )
+    same = torch.allclose(dro.cell_weights, alone.cell_weights)
+    assert same == (name == "similarity")
+    if same:
+        assert losses["loss"].item() == pytest.approx(
+            (task + weight * losses["distill_loss"]).item(), rel=1e-5
+        )

@@ -93,7 +93,7 @@ def test_a_right_answer_alone_is_no_leakage(share: float, conditional: bool) -> 
     # What the network computes depends on the label alone; in skewed samples the label tells the group.
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 150)
-    groups = np.where(rng.random(300) < share, labels, 1 - labels)
+    groups = np.where(np.tile(np.arange(150), 2) < 150 * share, labels, 1 - labels)
     logits = np.eye(2)[labels] + rng.normal(0, 0.1, (300, 2))
     images = SimpleNamespace(labels=labels, groups=groups, unit=np.arange(300))
     options = {"probes": ["linear"], "replicates": 200}

@@ -27,6 +27,7 @@ from fairkd.comparison import (
     pareto_methods,
     summarize_methods,
 )
+from fairkd.comparison.summary import CO_TEACHER
 from fairkd.narrative import describe_methods
 from fairkd.recipes.setup import dry_outputs, make_network
 from fairkd.reproducibility import version_of
@@ -120,6 +121,7 @@ def page(table: pd.DataFrame) -> str:
         "",
         *(f"- {sentence}" for sentence in said),
         *([NOTE_ON_MAPS] if idle else []),
+        *_further_teachers(summary),
         "",
         "## Table",
         "",
@@ -135,6 +137,16 @@ def page(table: pd.DataFrame) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _further_teachers(summary: pd.DataFrame) -> list[str]:
+    """Say how good the teachers are that only the methods of several teachers have."""
+    rows = summary[(summary["family"] == CO_TEACHER) & (summary["metric"] == "accuracy")]
+    return [
+        f"- `co_advise` and `ensemble` also learn from the {row['method']}, with an accuracy of {row['mean']:.3f}: "
+        "their rows are those of such a pair of teachers, not of the methods in general."
+        for row in rows.to_dict("records")
+    ]
 
 
 def _idle() -> tuple[str, ...]:

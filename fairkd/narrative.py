@@ -211,6 +211,7 @@ def describe_methods(
         front: the students that no other beats in both accuracy and recall gap.
         level: of the tests over several seeds, (0, 1).
     """
+    summary = summary[summary["family"] != "co-teacher"]
     gaps = summary[summary["metric"] == "recall_gap"].set_index("method")
     accuracies = summary[summary["metric"] == "accuracy"].set_index("method")
     seeds = int(gaps["seeds"].iloc[0])

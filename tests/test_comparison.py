@@ -106,6 +106,22 @@ def test_rows_are_the_models_own_and_their_paired_differences(experiment, tiny_s
     assert (table["param_count"] > 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
+def test_a_further_teacher_has_a_row_and_is_no_student(experiment, tiny_splits):
+    here = experiment.replace(distillers=["ensemble"], mitigations=[], co_teachers=["test_resnet"], seeds=1)
+    table = compare_methods(here, tiny_splits)
+    name = "co-teacher test_resnet"
+    assert list(dict.fromkeys(table["method"])) == ["teacher", name, "student alone", "kd", "ensemble"]
+    mine = table[table["method"] == name].set_index("metric")
+    expected = train_teacher(here.replace(teacher="test_resnet"), tiny_splits).predictions
+    assert mine.loc["accuracy", "value"] == (expected.predicted == expected.labels).mean()
+    assert mine["difference"].isna().all() and not mine["supported"].any()
+    summary = summarize_methods(table)
+    assert name in methods_table(summary).index
+    assert name not in set(as_points(summary)["model"]) | pareto_methods(summary)
+    assert not any(name in sentence for sentence in describe_methods(summary, "kd", ["kd"]))
+
+
 def rows(method: str, accuracy: list[float], gap: list[float], difference: list[float]) -> list[dict]:
     return [
         {

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from fairkd.comparison.scores import score_model
-from fairkd.comparison.summary import ALONE, BASELINE, TEACHER
+from fairkd.comparison.summary import ALONE, BASELINE, CO_TEACHER, TEACHER
 from fairkd.config import Experiment
 from fairkd.data import check_dataset
 from fairkd.data.splits import Splits
@@ -24,6 +24,7 @@ from fairkd.recipes import (
     TrainedModel,
     check_experiment,
     check_methods,
+    co_teachers,
     distill_student,
     load_splits,
     train_student_alone,
@@ -100,7 +101,8 @@ def check_methods_of(experiment: Experiment) -> list[Method]:
 def compare_methods(experiment: Experiment, splits: Splits | None = None) -> pd.DataFrame:
     """Train, or load, every method with every seed, and score it on the test split.
 
-    One teacher a seed serves all methods; what has been trained before is found again.
+    One teacher a seed serves all methods, and methods that learn from further teachers have a row for each of those;
+    what has been trained before is found again.
 
     Args:
         experiment: its ``distillers``, ``mitigations``, ``every_pair`` and ``seeds`` say what is compared,
@@ -111,7 +113,7 @@ def compare_methods(experiment: Experiment, splits: Splits | None = None) -> pd.
         Tidy rows ``method, distiller, mitigation, family, seed, metric, value, low, high, difference,
         difference_low, difference_high, supported, validation, param_count, seconds``: a row a method, seed
         and metric. ``difference`` is the paired difference to plain KD with its bootstrap interval, NaN for
-        plain KD and the teacher's and the student alone's rows included; ``validation`` is the metric on
+        plain KD and further teachers; the teacher and the student alone have one. ``validation`` is the metric on
         validation data; ``seconds`` the time of the training.
 
     Raises:
@@ -119,13 +121,15 @@ def compare_methods(experiment: Experiment, splits: Splits | None = None) -> pd.
     """
     methods = check_methods_of(experiment)
     rows: list[dict[str, Any]] = []
-    total = experiment.seeds * (len(methods) + 2)
+    further = _co_teachers(methods)
+    jobs: list[tuple[str, Method | Experiment | None]] = [(TEACHER, None), *further.items(), (ALONE, None)]
+    jobs += [(method.name, method) for method in methods]
+    total = experiment.seeds * len(jobs)
     for seed in range(experiment.seed, experiment.seed + experiment.seeds):
         here = splits or load_splits(experiment.replace(seed=seed))
         models: dict[str, TrainedModel] = {}
-        jobs: list[tuple[str, Method | None]] = [(TEACHER, None), (ALONE, None)]
-        for name, chosen in [*jobs, *((method.name, method) for method in methods)]:
-            position = (seed - experiment.seed) * (len(methods) + 2) + len(models) + 1
+        for name, chosen in jobs:
+            position = (seed - experiment.seed) * len(jobs) + len(models) + 1
             with part_of(f"{name}, seed {seed} ({position} of {total})"):
                 models[name] = _train(experiment.replace(seed=seed), chosen, models.get(TEACHER), here)
         rows += _rows_of_seed(experiment, methods, models, seed)
@@ -165,11 +169,26 @@ def _unweighted() -> list[str]:
     return list(table.loc[~table["options"].str.contains("adversary_weight"), "name"])
 
 
+def _co_teachers(methods: Sequence[Method]) -> dict[str, Experiment]:
+    """Return the experiments of the methods' further teachers, by the name of their row."""
+    found = (one for method in methods for one in co_teachers(method.experiment))
+    return {f"{CO_TEACHER} {one.teacher}": one for one in found}
+
+
+def _family_of_reference(name: str) -> str:
+    return "reference" if name in (TEACHER, ALONE) else CO_TEACHER
+
+
 def _train(
-    experiment: Experiment, method: Method | None, teacher: TrainedModel | None, splits: Splits
+    experiment: Experiment,
+    method: Method | Experiment | None,
+    teacher: TrainedModel | None,
+    splits: Splits,
 ) -> TrainedModel:
     if teacher is None:
         return train_teacher(experiment, splits)
+    if isinstance(method, Experiment):
+        return train_teacher(method.replace(seed=experiment.seed), splits)
     if method is None:
         return train_student_alone(experiment, splits)
     return distill_student(method.experiment.replace(seed=experiment.seed), teacher, splits)
@@ -186,9 +205,9 @@ def _rows_of_seed(
             "method": name,
             "distiller": method.distiller if method else "",
             "mitigation": method.mitigation if method else "",
-            "family": method.family if method else "reference",
+            "family": method.family if method else _family_of_reference(name),
             "seed": seed,
         }
-        baseline = None if name == BASELINE else models[BASELINE]
+        baseline = None if name == BASELINE or row["family"] == CO_TEACHER else models[BASELINE]
         rows += [{**row, **scores} for scores in score_model(experiment, model, baseline)]
     return rows

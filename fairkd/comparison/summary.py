@@ -19,6 +19,8 @@ METRIC_TITLES = {
     "recall_gap": "mean recall gap",
 }
 TEACHER, ALONE = "teacher", "student alone"
+#: The family of the further teachers' rows, which are shown and take part in nothing else.
+CO_TEACHER = "co-teacher"
 BASELINE = "kd"
 
 
@@ -68,7 +70,7 @@ def summarize_methods(table: pd.DataFrame, *, confidence: float = 0.95) -> pd.Da
 def best_method(summary: pd.DataFrame, tolerance: float) -> str | None:
     """Return the method with the smallest validation recall gap within ``tolerance`` of the best accuracy.
 
-    The teacher does not take part: the choice is between students. Test data play no part in it. ``None``: no recall
+    Teachers do not take part: the choice is between students. Test data play no part in it. ``None``: no recall
     gap is defined, as with one group.
     """
     wide = _students(summary, "validation")
@@ -110,10 +112,11 @@ def as_differences(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_points(summary: pd.DataFrame, front: Collection[str] | None = None) -> pd.DataFrame:
-    """Return a row a method for :func:`fairkd.plots.pareto_front`; the bars are ± one standard deviation.
+    """Return a row a student and the teacher's, for :func:`fairkd.plots.pareto_front`; bars are ± one std.
 
     ``front`` names the methods on the front; default: those of the test data.
     """
+    summary = summary[summary["family"] != CO_TEACHER]
     front = pareto_methods(summary) if front is None else front
     rows = []
     for method, part in summary.groupby("method", sort=False):
@@ -127,7 +130,8 @@ def as_points(summary: pd.DataFrame, front: Collection[str] | None = None) -> pd
 
 
 def _students(summary: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return a row a method but the teacher, and a column a metric."""
+    """Return a row a method but the teachers, and a column a metric."""
+    summary = summary[summary["family"] != CO_TEACHER]
     wide: pd.DataFrame = summary.pivot(index="method", columns="metric", values=column)
     return wide.drop(index=TEACHER, errors="ignore")
 

@@ -2,7 +2,13 @@
 
 from fairkd.recipes.checks import check_experiment, check_methods
 from fairkd.recipes.kept import ROLES, Role, TrainedModel
-from fairkd.recipes.models import distill_student, train_student_alone, train_students, train_teacher
+from fairkd.recipes.models import (
+    co_teachers,
+    distill_student,
+    train_student_alone,
+    train_students,
+    train_teacher,
+)
 from fairkd.recipes.preview import HeadPreview
 from fairkd.recipes.setup import load_splits, resolve_device
 from fairkd.recipes.temperatures import temperature_study
@@ -15,6 +21,7 @@ __all__ = [
     "TrainedModel",
     "check_experiment",
     "check_methods",
+    "co_teachers",
     "distill_student",
     "is_trained",
     "load_splits",

@@ -105,6 +105,14 @@ def _reserved(folder: ArtifactFolder) -> Iterator[None]:
         yield
 
 
+def co_teachers(experiment: Experiment) -> list[Experiment]:
+    """Return the experiments whose teachers the distiller learns from beside the teacher; mostly none."""
+    if not any(entry.several_teachers for _, entry in distiller_entries(experiment.distiller)):
+        return []
+    plain = experiment.replace(teacher_pretrained=False, teacher_weights=None)
+    return [plain.replace(teacher=name) for name in experiment.co_teachers]
+
+
 def student_role(experiment: Experiment) -> Role:
     """Return which student :func:`distill_student` makes."""
     return "student_kd" if experiment.mitigation == "none" else "student_fair"
@@ -196,14 +204,11 @@ class Recipe:
     def _others(self) -> list[tuple[Recipe, Role]]:
         """The further networks that the distiller reads: co-teachers, then a biased student."""
         experiment = self.experiment
-        entries = [entry for _, entry in distiller_entries(experiment.distiller)]
-        if not any(entry.several_teachers for entry in entries):
-            return []
-        plain = experiment.replace(teacher_pretrained=False, teacher_weights=None)
         others: list[tuple[Recipe, Role]] = [
-            (Recipe(plain.replace(teacher=name), self.splits), "teacher") for name in experiment.co_teachers
+            (Recipe(one, self.splits), "teacher") for one in co_teachers(experiment)
         ]
-        if "ensemble" in [entry.name for entry in entries] and experiment.ensemble_weights == "agre":
+        names = [entry.name for _, entry in distiller_entries(experiment.distiller)]
+        if "ensemble" in names and experiment.ensemble_weights == "agre":
             others.append((Recipe(experiment, self.splits), "student_scratch"))
         return others
 

@@ -62,7 +62,8 @@ def evaluate(
         and ``recall`` by class and group. ``n`` counts samples, for what compares groups only those that
         have one; for a class's recall gap, those of its smallest group. ``noise_floor`` is what sampling alone would
         give a model of the same accuracy whose errors favour no group, 0 for what sampling error does not bias.
-        Undefined values are NaN. The interval is the bootstrap's; a proportion of exactly 0 or 1, which no resample
+        Undefined values are NaN. The interval is the bootstrap's, which allows for a bias of up to the noise floor
+        (:func:`fairkd.metrics.intervals.value_interval`); a proportion of exactly 0 or 1, which no resample
         changes, has Wilson's instead (Wilson 1927), with the number of units as its trials. The order of the rows of
         ``predictions`` has no effect.
 

@@ -117,7 +117,7 @@ def test_metrics_json_compares_and_describes_the_run(tiny_experiment, trained, c
 def test_findings_speak_of_distillation_first_and_then_of_the_mitigation(tiny_experiment, trained):
     predictions = {role: model.predictions for role, model in trained.items()}
     text = " ".join(run_findings(predictions, tiny_experiment))
-    assert 0 <= text.lower().index("distillation") < text.index("mitigation")
+    assert 0 <= text.index("distilled student") < text.index("mitigation")
     assert "**" not in text, "plain text, for JSON"
     for role in ROLES:
         one = predictions[role]

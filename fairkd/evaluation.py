@@ -241,6 +241,17 @@ def missing_groups(table: pd.DataFrame) -> list[str]:
     return [f"{missing:,} of {counted:,} samples have no group: what compares groups leaves them out."]
 
 
+def few_samples(samples: Sequence[int]) -> list[str]:
+    """Say how many class x group cells hold too few samples, if any do, from the samples in each."""
+    few = sum(n < FEW_SAMPLES for n in samples)
+    if not few:
+        return []
+    return [
+        f"{few} of {len(samples)} class x group cells hold fewer than {FEW_SAMPLES} samples: too few to say anything "
+        "of them."
+    ]
+
+
 def _evaluation(predictions: Predictions, model: str, options: BootstrapOptions) -> pd.DataFrame:
     values = measurement.values(predictions)
     (resampled,) = measurement.resample([predictions], options.replicates, options.seed)

@@ -216,8 +216,16 @@ def describe_methods(
     accuracies = summary[summary["metric"] == "accuracy"].set_index("method")
     seeds = int(gaps["seeds"].iloc[0])
     over = f"Over {seeds} seed{'s' * (seeds != 1)}"
+    collapsed = [
+        f"{name} has collapsed: it predicts at most half of the classes with some seed, and takes no part in the "
+        "choice."
+        for name in gaps.index[gaps["collapsed"]]
+    ]
+    if gaps["collapsed"].drop("teacher").all():
+        return collapsed
     if chosen is None:
         return [
+            *collapsed,
             f"{over} plain KD has an accuracy of {accuracies.loc['kd', 'mean']:.3f}, its teacher "
             f"{accuracies.loc['teacher', 'mean']:.3f}.",
             "No recall gap is defined on these data: no class has two groups to compare.",
@@ -247,7 +255,7 @@ def describe_methods(
     sentences.append(
         f"Not beaten in both mean accuracy and mean recall gap by any other student: {', '.join(front)}."
     )
-    return sentences
+    return [*sentences, *collapsed]
 
 
 def _source(source: str) -> str:

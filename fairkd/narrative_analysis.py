@@ -127,7 +127,11 @@ def describe_calibration(table: pd.DataFrame, metric: str = "overconfidence") ->
         groups = rows[(rows["metric"] == metric) & (rows["group"] != "all")].dropna(subset="value")
         sentences.append(
             f"{model}: debiased calibration error {error['value']:.3f} ({error['low']:.3f} to {error['high']:.3f}), "
-            f"mean confidence of its {wrong['n']} errors {wrong['value']:.3f}."
+            + (
+                f"mean confidence of its {wrong['n']} errors {wrong['value']:.3f}."
+                if wrong["n"]
+                else "no errors."
+            )
             + _extremes(groups, "value", "low", "high", f"Its {metric} is")
         )
     return sentences

@@ -28,7 +28,10 @@ def describe_saliency(table: pd.DataFrame, *, confidence: float = 0.95) -> list[
         f"unrelated maps would by about {every['chance']:.3f}."
     ]
     if every["undefined"]:
-        by_group = ", ".join(f"{group} {n}" for group, n in rows["undefined"].drop("all").items())
+        counts = rows["undefined"].drop("all")
+        by_group = ", ".join(f"{group} {n}" for group, n in counts.items())
+        if (ungrouped := int(every["undefined"] - counts.sum())) > 0:
+            by_group += f", without a group {ungrouped}"
         sentences.append(
             f"{every['undefined']} further images have a map that points nowhere, and are left out ({by_group})."
         )

@@ -141,6 +141,11 @@ class Predictions(Shown):
         return np.asarray(self.frame["prediction"].cat.codes, dtype=np.int64)
 
     @property
+    def collapsed(self) -> bool:
+        """Whether at most half of the classes that occur are predicted; a small gap then means nothing."""
+        return bool(self.frame["prediction"].nunique() <= self.frame["label"].nunique() / 2)
+
+    @property
     def units(self) -> np.ndarray:
         """Source item of each sample ``(n,)``."""
         return np.asarray(self.frame["unit"])

@@ -12,7 +12,8 @@ from fairkd.config import Experiment
 from fairkd.data.audit import Audit
 from fairkd.data.splits import Splits
 from fairkd.efficiency import measure
-from fairkd.evaluation import compare, missing_groups, summarize
+from fairkd.evaluation import compare, few_samples, missing_groups, summarize
+from fairkd.metrics import measurement
 from fairkd.narrative_conclusions import conclude
 from fairkd.predictions import Predictions
 from fairkd.recipes import TrainedModel
@@ -30,6 +31,12 @@ COMPARISONS = (
 )
 #: Of these, what :func:`fairkd.narrative_conclusions.conclude` speaks of, in its order.
 QUESTIONS = (("student_kd", "teacher"), ("student_kd", "student_scratch"), ("student_fair", "student_kd"))
+_NAMES = {
+    "teacher": "The teacher",
+    "student_scratch": "The student alone",
+    "student_kd": "The distilled student",
+    "student_fair": "The mitigated student",
+}
 #: Columns that do not depend on how fast the machine is today.
 _COSTS = ("param_count", "macs", "weights_mb")
 
@@ -73,7 +80,7 @@ def save_models(
 def run_findings(predictions: Mapping[str, Predictions], experiment: Experiment) -> list[str]:
     """Return the conclusions as plain sentences: what distillation and the teacher changed, then the mitigation.
 
-    The last one counts the samples without a group, if there are any.
+    Before them stands which models have collapsed, after them what few samples and missing groups keep one from saying.
     """
     options = bootstrap_options(experiment)
     tables = [
@@ -81,7 +88,22 @@ def run_findings(predictions: Mapping[str, Predictions], experiment: Experiment)
         for model, baseline in QUESTIONS
     ]
     sentences = conclude(*tables, mitigated=experiment.mitigation != "none")
-    return [*(sentence.replace("**", "") for sentence in sentences), *missing_groups(tables[0])]
+    cells = measurement.count(predictions["student_kd"]).samples.ravel()
+    return [
+        *_collapsed(predictions, mitigated=experiment.mitigation != "none"),
+        *(sentence.replace("**", "") for sentence in sentences),
+        *few_samples(cells.tolist()),
+        *missing_groups(tables[0]),
+    ]
+
+
+def _collapsed(predictions: Mapping[str, Predictions], *, mitigated: bool) -> list[str]:
+    return [
+        f"{name} has collapsed: it predicts at most half of the classes, and a small gap of it says nothing about "
+        "fairness."
+        for role, name in _NAMES.items()
+        if predictions[role].collapsed and (mitigated or role != "student_fair")
+    ]
 
 
 def save_exemplars(experiment: Experiment, table: pd.DataFrame, name: str = "exemplars.csv") -> Path:

@@ -218,6 +218,19 @@ def test_the_rule_and_the_front_leave_the_teacher_out(summary):
     assert pareto_methods(summary) == {"better", "fair but poor"}
 
 
+def test_what_has_collapsed_is_named_and_takes_no_part(summary):
+    fallen = summary.assign(collapsed=summary["method"] == "better")
+    assert best_method(fallen, tolerance=0.01) == "kd"
+    assert pareto_methods(fallen) == {"kd", "fair but poor"}
+    sentences = describe_methods(fallen, "kd", ["kd"])
+    assert sentences[-1].startswith(
+        "better has collapsed: it predicts at most half of the classes with some seed"
+    )
+    every = summary.assign(collapsed=True)
+    assert best_method(every, tolerance=0.01) is None and pareto_methods(every) == set()
+    assert all("has collapsed" in sentence for sentence in describe_methods(every, None, []))
+
+
 def test_without_a_recall_gap_the_rule_names_nothing(summary):
     gaps = summary["metric"] == "recall_gap"
     undefined = summary.assign(**{name: summary[name].mask(gaps) for name in ("mean", "validation")})

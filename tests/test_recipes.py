@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -883,6 +884,23 @@ def test_what_can_be_known_before_training_is_said_before_it(tiny_experiment, va
         check_experiment(tiny_experiment.replace(**values))
     assert "\n" not in str(caught.value)
     assert fits == [] and not list(Path(tiny_experiment.output_dir).iterdir())
+
+
+def test_a_teacher_of_other_data_is_told_and_one_of_other_classes_refused(tiny_experiment, tiny_splits):
+    short = tiny_experiment.replace(teacher_epochs=1, student_epochs=1, mitigation="none", distiller="kd")
+    teacher = train_teacher(short, tiny_splits)
+    other = dataclasses.replace(tiny_splits, fingerprint="another split")
+    with pytest.warns(FairkdWarning, match="the teacher was trained on other data, or on another split"):
+        distill_student(short, teacher, other)
+    names = dataclasses.replace(
+        tiny_splits, class_names=tuple(f"kind {name}" for name in tiny_splits.class_names)
+    )
+    with pytest.raises(ParameterError, match=r"the teacher tells apart .* and the data hold .*kind"):
+        distill_student(short, teacher, names)
+    # Without a teacher's answers none of them can be wrong.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "the teacher was trained")
+        distill_student(short.replace(distiller="none"), teacher, other)
 
 
 def test_the_default_experiment_passes_the_check():

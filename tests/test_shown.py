@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fairkd.config import Experiment
-from fairkd.data import load_dataset
+from fairkd.data import check_dataset, load_dataset
 from fairkd.data.audit import audit
 from fairkd.predictions import Predictions
 from fairkd.shown import decimals, facts_html, first_of, signed
@@ -40,7 +40,8 @@ def test_an_experiment_is_what_was_changed():
 
 @pytest.mark.filterwarnings("ignore::fairkd.errors.FairkdWarning")
 def test_data_are_counts_and_names_and_not_pixels():
-    splits = load_dataset("colored-digits")
+    splits, plan = load_dataset("colored-digits"), check_dataset("colored-digits")
+    assert plan.summary() == splits.summary() and "array" not in repr(plan)
     assert "images: 899 train, 538 validation, 1,258 test" in repr(splits) and len(repr(splits)) < 300
     assert "899" in repr(splits.train) and len(repr(splits.train)) < 100
     for text in ("32 x 32 pixels", "2: red, green"):

@@ -111,10 +111,10 @@ def compare_methods(experiment: Experiment, splits: Splits | None = None) -> pd.
 
     Returns:
         Tidy rows ``method, distiller, mitigation, family, seed, metric, value, low, high, difference,
-        difference_low, difference_high, supported, validation, param_count, seconds``: a row a method, seed
+        difference_low, difference_high, supported, validation, collapsed, param_count, seconds``: a row a method, seed
         and metric. ``difference`` is the paired difference to plain KD with its bootstrap interval, NaN for
         plain KD and further teachers; the teacher and the student alone have one. ``validation`` is the metric on
-        validation data; ``seconds`` the time of the training.
+        validation data, ``collapsed`` as :attr:`TrainedModel.collapsed`, ``seconds`` the time of the training.
 
     Raises:
         ParameterError: see :func:`list_methods`; before any training.

@@ -26,7 +26,7 @@ def score_model(
 
     Returns:
         A row a metric of :data:`~fairkd.comparison.summary.METRICS`: ``metric, value, low, high, difference,
-        difference_low, difference_high, supported, validation, param_count, seconds``, as
+        difference_low, difference_high, supported, validation, collapsed, param_count, seconds``, as
         :func:`~fairkd.comparison.compare_methods` explains them.
     """
     options = bootstrap_options(experiment)
@@ -49,6 +49,7 @@ def score_model(
                 "difference_high": np.nan if against is None else float(against["high"]),
                 "supported": against is not None and bool(against["supported"]),
                 "validation": float(validation.loc[metric, "value"]),
+                "collapsed": model.collapsed,
                 "param_count": int(model.model.param_count),
                 "seconds": float(model.history["seconds"].sum()),
             }

@@ -33,12 +33,13 @@ def summarize_methods(table: pd.DataFrame, *, confidence: float = 0.95) -> pd.Da
 
     Returns:
         Rows ``method, distiller, mitigation, family, metric, seeds, mean, std, difference, low, high,
-        p_value, supported_seeds, validation, param_count, seconds`` in the table's order. ``std`` is over the seeds,
-        NaN for one seed. ``difference`` is the mean paired difference to plain KD with Student's interval over the
-        seeds and ``p_value`` that test's, of one row alone: of other trainings on these data, and other splits of
-        them where a seed draws the split; for other data the interval is too narrow. Of one seed it is that seed's
+        p_value, supported_seeds, validation, collapsed, param_count, seconds`` in the table's order. ``std`` is over
+        the seeds, NaN for one seed. ``difference`` is the mean paired difference to plain KD with Student's interval
+        over the seeds and ``p_value`` that test's, of one row alone: of other trainings on these data, and other splits
+        of them where a seed draws the split; for other data the interval is too narrow. Of one seed it is that seed's
         bootstrap interval, without a p-value.
-        ``supported_seeds`` counts the seeds whose own interval excludes 0 in the direction of the mean.
+        ``supported_seeds`` counts the seeds whose own interval excludes 0 in the direction of the mean;
+        ``collapsed`` says whether the model predicts at most half of the classes with any seed.
     """
     rows = []
     for (method, metric), part in table.groupby(["method", "metric"], sort=False):
@@ -60,6 +61,7 @@ def summarize_methods(table: pd.DataFrame, *, confidence: float = 0.95) -> pd.Da
                 "p_value": p_value,
                 "supported_seeds": int((part["supported"].astype(bool) & same_way).sum()),
                 "validation": part["validation"].mean(),
+                "collapsed": bool("collapsed" in part and part["collapsed"].any()),
                 "param_count": int(first["param_count"]),
                 "seconds": part["seconds"].mean(),
             }
@@ -70,10 +72,12 @@ def summarize_methods(table: pd.DataFrame, *, confidence: float = 0.95) -> pd.Da
 def best_method(summary: pd.DataFrame, tolerance: float) -> str | None:
     """Return the method with the smallest validation recall gap within ``tolerance`` of the best accuracy.
 
-    Teachers do not take part: the choice is between students. Test data play no part in it. ``None``: no recall
-    gap is defined, as with one group.
+    Teachers do not take part, nor does what has collapsed: the choice is between students. Test data play no part in
+    it. ``None``: no recall gap is defined, as with one group, or every student has collapsed.
     """
     wide = _students(summary, "validation")
+    if wide.empty:
+        return None
     place = fairest_near_best(wide["accuracy"].to_numpy(), wide["recall_gap"].to_numpy(), tolerance)
     return None if place is None else str(wide.index[place])
 
@@ -84,6 +88,8 @@ def pareto_methods(summary: pd.DataFrame, *, by: str = "mean") -> set[str]:
     ``by`` is the column that holds both: ``"mean"``, on test data, or ``"validation"``.
     """
     wide = _students(summary, by)
+    if wide.empty:
+        return set()
     return set(wide.index[not_beaten(wide["accuracy"].to_numpy(), wide["recall_gap"].to_numpy())])
 
 
@@ -130,8 +136,8 @@ def as_points(summary: pd.DataFrame, front: Collection[str] | None = None) -> pd
 
 
 def _students(summary: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return a row a method but the teachers, and a column a metric."""
-    summary = summary[summary["family"] != CO_TEACHER]
+    """Return a row a method but the teachers and what has collapsed, and a column a metric."""
+    summary = summary[(summary["family"] != CO_TEACHER) & ~summary["collapsed"]]
     wide: pd.DataFrame = summary.pivot(index="method", columns="metric", values=column)
     return wide.drop(index=TEACHER, errors="ignore")
 

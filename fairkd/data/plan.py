@@ -11,6 +11,7 @@ import numpy as np
 from fairkd.data.effects import EFFECTS, LOOKED_AT, warn_if_unchanged
 from fairkd.data.lazy import IN_MEMORY_BYTES, LazyImages, on_disk
 from fairkd.data.splits import ImageSet, Splits
+from fairkd.shown import Shown, first_of
 
 SPLIT_NAMES = ("train", "validation", "test")
 
@@ -62,8 +63,8 @@ class Rows:
         return len(self.items)
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """What a data set will hold: names, rows and fingerprint; :meth:`load` adds the pixels.
 
     ``read_items`` takes ascending source positions ``(n,)`` and returns images ``(n, height, width)`` or
@@ -84,6 +85,17 @@ class Plan:
     stem: str = "auto"
     facts: dict[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, str]:
+        """Return name, sizes, classes, groups and further attributes."""
+        return {
+            "name": self.name,
+            "images": ", ".join(f"{n:,} {split}" for split, n in self.sizes.items()),
+            "size": f"{self.image_size} x {self.image_size} pixels",
+            self.label_name: first_of(self.class_names),
+            self.group_name: first_of(self.group_names),
+            **{name: first_of(values) for name, values in self.attributes.items()},
+        }
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 from fairkd.config import Experiment
 from fairkd.data import check_dataset
 from fairkd.data.augment import operations
 from fairkd.data.plan import Plan
+from fairkd.data.splits import Splits
 from fairkd.distillers import check_distiller, distiller_entries
-from fairkd.errors import ParameterError, check_type
+from fairkd.errors import FairkdWarning, ParameterError, check_type
 from fairkd.heads import MeanReadout, add_heads
 from fairkd.mitigation import check_groups, mitigation_entry
 from fairkd.models import check_model_name, create_model
+from fairkd.recipes.kept import TrainedModel
 from fairkd.recipes.setup import Part, make_mitigation, mitigation_name, resolve_device, weights_file
+from fairkd.shown import first_of
+from fairkd.store import read_json
 
 
 def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
@@ -101,6 +107,30 @@ def check_part_groups(experiment: Experiment, part: Part, num_groups: int) -> No
     """
     parameter = "teacher_mitigation" if part == "teacher" else "mitigation"
     check_groups(mitigation_name(experiment, part), num_groups, parameter)
+
+
+def check_teacher(teacher: TrainedModel, splits: Splits) -> None:
+    """Compare what a student is taught by with what it learns from.
+
+    Raises:
+        ParameterError: names the classes of both.
+
+    Warns:
+        FairkdWarning: the teacher was trained on other data or another split.
+    """
+    known = tuple(teacher.predictions.class_names)
+    if known != splits.class_names:
+        raise ParameterError(
+            f"the teacher tells apart {first_of(known)}, and the data hold {first_of(splits.class_names)}; train a "
+            "teacher with the same data parameters as the student"
+        )
+    if read_json(teacher.folder / "config.json")["determined_by"].get("data") != splits.fingerprint:
+        warnings.warn(
+            "the teacher was trained on other data, or on another split of them: its training images may be among the "
+            "student's test images; train it with the same data parameters and seed as the student",
+            FairkdWarning,
+            stacklevel=3,
+        )
 
 
 def check_co_teachers(experiment: Experiment) -> None:

@@ -40,8 +40,7 @@ class TrainedModel(Shown):
     @property
     def collapsed(self) -> bool:
         """Whether it predicts at most half of the classes of the validation split; its small gap means nothing."""
-        frame = self.validation.frame
-        return bool(frame["prediction"].nunique() <= frame["label"].nunique() / 2)
+        return self.validation.collapsed
 
     def summary(self) -> dict[str, str]:
         """Return the network, its size, the epochs and the accuracy."""

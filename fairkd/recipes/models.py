@@ -22,6 +22,7 @@ from fairkd.recipes.checks import (
     check_co_teachers,
     check_methods,
     check_part_groups,
+    check_teacher,
     check_untrained_teacher,
 )
 from fairkd.recipes.kept import Role, TrainedModel, keep, load_kept
@@ -75,6 +76,14 @@ def distill_student(
     without a teacher. The distillers of several teachers train the ``co_teachers`` first, or load them, and
     the weights ``"agre"`` a student alone. ``control`` stops, pauses and changes the student's training; a student
     whose settings it changed is stored under a hash of its own.
+
+    Raises:
+        ParameterError: what is passed is no teacher, or one of other classes.
+        ParameterError, DataError, TrainingError, ArtifactError: as their messages say.
+
+    Warns:
+        FairkdWarning: the teacher was trained on other data or another split, whose training images may be among these
+            test images.
     """
     check_type(
         teacher,
@@ -83,7 +92,10 @@ def distill_student(
         "pass what fairkd.train_teacher(experiment) returns. For a network that is trained already, set "
         "teacher_weights to its file and teacher_epochs to 0",
     )
-    return Recipe(experiment, splits, control).train(student_role(experiment), teacher)
+    recipe = Recipe(experiment, splits, control)
+    if experiment.distiller != "none":
+        check_teacher(teacher, recipe.splits)
+    return recipe.train(student_role(experiment), teacher)
 
 
 def train_students(

@@ -122,13 +122,15 @@ def precision(experiment: Experiment, part: Part, splits: Splits, device: str) -
         return "float32"
     if experiment.precision != "auto":
         return experiment.precision
+    batch = experiment.micro_batch if isinstance(experiment.micro_batch, int) else experiment.batch_size
     measure = functools.partial(
         _fastest_precision,
         getattr(experiment, part),
         splits.num_classes,
         stem(experiment, splits),
         splits.image_size,
-        experiment.micro_batch if isinstance(experiment.micro_batch, int) else experiment.batch_size,
+        # No batch is larger than the training split.
+        min(batch, len(splits.train)),
         device,
     )
     # A measurement: several processes must not come to different answers.

@@ -14,7 +14,7 @@ import pandas as pd
 from fairkd.analysis import calibration_by_group, inflation
 from fairkd.data.table import MISSING, decode, separator
 from fairkd.errors import ArtifactError, DataError
-from fairkd.evaluation import FEW_SAMPLES, evaluate, missing_groups
+from fairkd.evaluation import evaluate, few_samples, missing_groups
 from fairkd.frames import from_frames
 from fairkd.metrics import METRICS
 from fairkd.predictions import Predictions, read_predictions
@@ -157,13 +157,7 @@ def _limits(models: Mapping[str, Predictions], tables: Mapping[str, pd.DataFrame
     """Return what the numbers cannot say, in sentences."""
     first = next(iter(tables.values()))
     cells = first[first["metric"] == "recall"]
-    few = cells[cells["n"] < FEW_SAMPLES]
-    sentences = missing_groups(first)
-    if len(few):
-        sentences.append(
-            f"{len(few)} of {len(cells)} class x group cells hold fewer than {FEW_SAMPLES} samples: too few to say "
-            "anything of them."
-        )
+    sentences = [*missing_groups(first), *few_samples(list(cells["n"]))]
     sentences += [
         f"{label} gives no probabilities: its calibration is not known."
         for label, one in models.items()

@@ -50,7 +50,7 @@ def make_results(
     rows = [row for trial in trials for row in _rows(trial, records.get(trial.key))]
     if not rows:
         return Results(table, pd.DataFrame(), frozenset(), "", tolerance)
-    summary = summarize_methods(pd.DataFrame(rows), confidence=confidence)
+    summary = summarize_methods(pd.DataFrame(rows), confidence=confidence).drop(columns="collapsed")
     trained = table.groupby("setting").agg(
         complete=("state", lambda states: bool((states == "finished").all())),
         collapsed=("collapsed", lambda flags: any(flag is True for flag in flags)),

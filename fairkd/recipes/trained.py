@@ -39,6 +39,7 @@ def trained_before(experiment: Experiment) -> dict[Role, bool]:
         stem=plan.stem,
         num_classes=len(plan.class_names),
         image_size=(plan.image_size, plan.image_size),
+        train=plan.rows["train"],
     )
     recipe = Recipe(experiment, cast(Splits, outline))
     plain = Recipe(experiment.replace(mitigation="none"), recipe.splits)

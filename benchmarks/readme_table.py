@@ -38,7 +38,6 @@ DIGITS = {
     "student_kd": "KD",
     "student_fair": "KD + gradient reversal, weight 10",
     "student_resampling": "KD + resampling",
-    "alone_fair": "student alone + gradient reversal, weight {:g}",
     "alone_resampling": "student alone + resampling",
 }
 FACES = "age by gender, skewed"
@@ -79,7 +78,7 @@ def studies() -> list[tuple[str, Study, str, int, int]]:
 
 def rows() -> Iterator[Row]:
     """Return data, model, accuracies and mean recall gaps by seed, and the network."""
-    noted, _, alone = default_run.read(json.loads((RESULTS / "default_run.json").read_text(encoding="utf-8")))
+    noted, _, _ = default_run.read(json.loads((RESULTS / "default_run.json").read_text(encoding="utf-8")))
     noted = noted[noted["baseline"].isna()]
     default = fairkd.Experiment()
     digits = fairkd.load_splits(default)
@@ -90,7 +89,7 @@ def rows() -> Iterator[Row]:
         )
         network = default.teacher if model == "teacher" else default.student
         built = (network, digits.image_size[0], digits.num_classes, digits.stem)
-        yield "colored-digits", name.format(alone), *found, built
+        yield "colored-digits", name, *found, built
     for title, study, setting, size, classes in studies():
         table = study.read()
         chosen = study.parameters(setting, study.models[0], 0)

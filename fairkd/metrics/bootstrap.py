@@ -25,11 +25,10 @@ have, and the difference of the two floors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import csr_array
 
 from fairkd.metrics.calibration import BINS, Strategy, bin_edges, bin_of, confidence_and_correct
@@ -42,11 +41,9 @@ from fairkd.metrics.confusion import (
     group_slots,
     mean_defined,
 )
-from fairkd.metrics.resampling import Design, compact, design
+from fairkd.metrics.resampling import Design, More, OneMore, compact, design
 
 Statistics = Mapping[str, Callable[[CellCounts], Floats]]
-#: What one more sample of each cell adds to ``correct`` and to ``predicted``.
-_More = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def bootstrap_counts(
     collectors = [
         _Collector(confusion(labels, slots, one, *sizes), num_groups, statistics) for one in predicted
     ]
-    one_more = _OneMore(labels, slots, units, predicted, (*sizes, num_groups), seed)
+    one_more = OneMore(labels, slots, units, predicted, (*sizes, num_groups), seed)
     for table in plan.resample(matrix, replicates, seed):
         drawn_counts, further = counts_of_table(table, sizes), one_more.draw(table.shape[-1])
         for collector, drawn, more in zip(collectors, drawn_counts, further, strict=True):
@@ -183,7 +180,7 @@ class _Collector:
         self.blinded: dict[str, list[Floats]] = {name: [] for name in statistics}
         self.noise: dict[str, list[Floats]] = {name: [] for name in statistics}
 
-    def add(self, drawn: CellCounts, more: _More) -> None:
+    def add(self, drawn: CellCounts, more: More) -> None:
         """Add a chunk of resamples, and what one more sample adds to their spread."""
         # A resample and its mirror image: what is linear in the counts then has a floor of exactly 0.
         slots = drawn, self._moved(drawn, more, 1), self._moved(drawn, more, -1), self.blind
@@ -204,7 +201,7 @@ class _Collector:
             for name in self.statistics
         }
 
-    def _moved(self, drawn: CellCounts, more: _More, sign: int) -> CellCounts:
+    def _moved(self, drawn: CellCounts, more: More, sign: int) -> CellCounts:
         group_sizes = drawn.group_sizes[..., None, :]
         recall, blind_recall = (np.nan_to_num(counts.recall) for counts in (self.observed, self.blind))
         rate, blind_rate = (np.nan_to_num(counts.selection_rate) for counts in (self.observed, self.blind))
@@ -213,57 +210,6 @@ class _Collector:
             drawn.samples * blind_recall + sign * (drawn.correct - drawn.samples * recall + more[0]),
             group_sizes * blind_rate + sign * (drawn.predicted - group_sizes * rate + more[1]),
         )
-
-
-class _OneMore:
-    """One more sample of each cell, drawn from all of its class that have a group, less what it is on average.
-
-    The same sample for all models. A cell whose units all have several rows gets none: alike in several groups,
-    such rows vary less against each other than this would say.
-    """
-
-    def __init__(
-        self,
-        labels: np.ndarray,
-        slots: np.ndarray,
-        units: np.ndarray,
-        predicted: np.ndarray,
-        sizes: tuple[int, int, int],
-        seed: int,
-    ) -> None:
-        num_classes, num_slots, num_groups = sizes
-        self.shape, self.predicted = (num_classes, num_slots), predicted
-        self.rng = np.random.default_rng([seed, 1])
-        unit = pd.factorize(units)[0]
-        grouped = slots < num_groups
-        single = grouped & (np.bincount(unit)[unit] == 1)
-        here = np.zeros(self.shape, dtype=bool)
-        here[labels[single], slots[single]] = True
-        self.classes, self.groups = np.nonzero(here)
-        rows = np.flatnonzero(grouped)
-        self.rows = rows[np.argsort(labels[rows], kind="stable")]
-        self.class_sizes = np.bincount(labels[rows], minlength=num_classes)
-        self.first = np.cumsum(self.class_sizes) - self.class_sizes
-        shares = [self._shares(labels[rows], one[rows]) for one in predicted]
-        self.recall = [np.diagonal(one)[self.classes] for one in shares]
-        self.rate = [one.T @ here for one in shares]
-
-    def draw(self, replicates: int) -> Iterator[_More]:
-        """Yield for each model what is added to ``correct`` and to ``predicted`` ``(replicates, classes, slots)``."""
-        place = self.rng.random((replicates, len(self.classes)))
-        rows = self.rows[self.first[self.classes] + (place * self.class_sizes[self.classes]).astype(np.int64)]
-        which = np.arange(replicates)[:, None]
-        for one, recall, rate in zip(self.predicted, self.recall, self.rate, strict=True):
-            correct = np.zeros((replicates, *self.shape))
-            correct[:, self.classes, self.groups] = (one[rows] == self.classes) - recall
-            flat = np.ravel_multi_index((which, one[rows], self.groups), correct.shape)
-            counts = np.bincount(flat.ravel(), minlength=correct.size).reshape(correct.shape)
-            yield correct, counts - rate
-
-    def _shares(self, labels: np.ndarray, predicted: np.ndarray) -> Floats:
-        num_classes = self.shape[0]
-        flat = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
-        return np.nan_to_num(divide(flat.reshape(num_classes, -1), self.class_sizes[:, None]))
 
 
 def counted_design(

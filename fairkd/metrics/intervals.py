@@ -35,7 +35,7 @@ def value_interval(value: Floats, model: Resampled, confidence: float = 0.95) ->
     biased on the data, and its resamples once more on top: around the value, less any bias from 0 to the noise
     floor, lie the deviations of the resamples from their mean, or those of the group-blind resamples where these
     are wider (a cell of a few samples hardly varies). Simulated with two and with five groups of 40 to 300 samples
-    a class, it contains the truth in 93 to 100 % of the trials, and in 71 to 100 % with one group of one to five; the
+    a cell, it contains the truth in 93 to 100 % of the trials, and in 71 to 100 % with one group of one to five; the
     percentile interval does in none of some. Every metric lies in [0, 1], and so the limits are cut there.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the bootstrap draws: units in strata, as counts of signatures.
+"""What the bootstrap draws: units in strata, as counts of signatures, and what these draws lack in spread.
 
 :mod:`fairkd.metrics.bootstrap` explains the words.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from fairkd.metrics.confusion import Floats
+from fairkd.metrics.confusion import Floats, divide
 from fairkd.progress import track
 
 #: Replicates are drawn in chunks: of so many bytes, which fit into a processor's cache, but not of fewer
@@ -24,6 +24,9 @@ _SMALLEST_CHUNK = 16
 _SMALLEST_STRATUM = 5
 
 _TOKEN_SEED = 0
+
+#: What one more sample of each cell adds to ``correct`` and to ``predicted``.
+More = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,57 @@ class Design:
             units = self.unit_counts[start:stop]
             counts[start:stop] = rng.multinomial(units.sum(), units / units.sum(), size=replicates).T
         return counts
+
+
+class OneMore:
+    """One more sample of each cell, drawn from all of its class that have a group, less what it is on average.
+
+    The same sample for all models. A cell whose units all have several rows gets none: alike in several groups,
+    such rows vary less against each other than this would say.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        slots: np.ndarray,
+        units: np.ndarray,
+        predicted: np.ndarray,
+        sizes: tuple[int, int, int],
+        seed: int,
+    ) -> None:
+        num_classes, num_slots, num_groups = sizes
+        self.shape, self.predicted = (num_classes, num_slots), predicted
+        self.rng = np.random.default_rng([seed, 1])
+        unit = pd.factorize(units)[0]
+        grouped = slots < num_groups
+        single = grouped & (np.bincount(unit)[unit] == 1)
+        here = np.zeros(self.shape, dtype=bool)
+        here[labels[single], slots[single]] = True
+        self.classes, self.groups = np.nonzero(here)
+        rows = np.flatnonzero(grouped)
+        self.rows = rows[np.argsort(labels[rows], kind="stable")]
+        self.class_sizes = np.bincount(labels[rows], minlength=num_classes)
+        self.first = np.cumsum(self.class_sizes) - self.class_sizes
+        shares = [self._shares(labels[rows], one[rows]) for one in predicted]
+        self.recall = [np.diagonal(one)[self.classes] for one in shares]
+        self.rate = [one.T @ here for one in shares]
+
+    def draw(self, replicates: int) -> Iterator[More]:
+        """Yield for each model what is added to ``correct`` and to ``predicted`` ``(replicates, classes, slots)``."""
+        place = self.rng.random((replicates, len(self.classes)))
+        rows = self.rows[self.first[self.classes] + (place * self.class_sizes[self.classes]).astype(np.int64)]
+        which = np.arange(replicates)[:, None]
+        for one, recall, rate in zip(self.predicted, self.recall, self.rate, strict=True):
+            correct = np.zeros((replicates, *self.shape))
+            correct[:, self.classes, self.groups] = (one[rows] == self.classes) - recall
+            flat = np.ravel_multi_index((which, one[rows], self.groups), correct.shape)
+            counts = np.bincount(flat.ravel(), minlength=correct.size).reshape(correct.shape)
+            yield correct, counts - rate
+
+    def _shares(self, labels: np.ndarray, predicted: np.ndarray) -> Floats:
+        num_classes = self.shape[0]
+        flat = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+        return np.nan_to_num(divide(flat.reshape(num_classes, -1), self.class_sizes[:, None]))
 
 
 def design(cells: np.ndarray, types: np.ndarray, units: np.ndarray) -> Design:

@@ -49,13 +49,14 @@ def distill_step(
             distiller.task_outputs(outputs), batch, label_smoothing=label_smoothing, reduction=reduction
         )
         losses = distiller(outputs, teachers(batch), batch, progress, reduction)
-        loss, distilled = task_weight * task, distill_weight * losses["distill_loss"]
-        if chosen.weighs_samples:
+        task_loss, distilled = task_weight * task, distill_weight * losses["distill_loss"]
+        if not chosen.weighs_samples:
+            loss = task_loss + distilled
+        elif distilled.ndim:
+            loss = chosen.reduce(task_loss + distilled, batch)
+        else:
             # A loss of the whole batch says nothing of its samples.
-            of_samples = distilled.ndim > 0
-            loss = chosen.reduce(loss + distilled if of_samples else loss, batch)
-            distilled = 0.0 if of_samples else distilled
-        loss = loss + distilled
+            loss = chosen.reduce(task_loss, batch) + distilled
         return {
             "loss": loss,
             "task_loss": task.mean(),

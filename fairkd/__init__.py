@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Experiment": "config",
+    "FairkdError": "errors",
+    "FairkdWarning": "errors",
     "Predictions": "predictions",
     "TrainedModel": "recipes",
     "audit": "data.audit",
@@ -52,6 +54,8 @@ _MODULES = (
 
 __all__ = [
     "Experiment",
+    "FairkdError",
+    "FairkdWarning",
     "Predictions",
     "TrainedModel",
     "__version__",
@@ -105,6 +109,7 @@ if TYPE_CHECKING:
     from fairkd.data import list_datasets, load_dataset
     from fairkd.data.audit import audit
     from fairkd.distillers import list_distillers, register_distiller
+    from fairkd.errors import FairkdError, FairkdWarning
     from fairkd.evaluation import compare, evaluate, findings
     from fairkd.inference import predict
     from fairkd.mitigation import list_mitigations, register_mitigation

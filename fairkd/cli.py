@@ -18,7 +18,7 @@ from rich.table import Table
 
 from fairkd.arguments import join_pairs, read_experiment
 from fairkd.errors import ArtifactError, FairkdError, ParameterError, plain_warnings
-from fairkd.interrupts import terminable
+from fairkd.interrupts import resumable
 from fairkd.list_commands import datasets, doctor, parameters
 from fairkd.reproducibility import version_of
 from fairkd.sweep_command import sweep
@@ -178,8 +178,11 @@ def export(
         str, typer.Option("--format", help="onnx, onnx-int8, onnx-int8-dynamic or pt2.")
     ] = "onnx",
     model: Annotated[
-        str, typer.Option(help="teacher, student_scratch, student_kd or student_fair.")
-    ] = "student_fair",
+        str | None,
+        typer.Option(
+            help="teacher, student_scratch, student_kd or student_fair; default: the last that the run has."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where the files go; default: export/ in the run's folder."),
@@ -244,12 +247,8 @@ def _run(experiment: Experiment, **options: Any) -> RunResult:
     from fairkd import pipeline
     from fairkd.display import show_events
 
-    try:
-        with terminable(), show_events(_out) as on_event:
-            result = pipeline.run(experiment, on_event=on_event, **options)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on from here")
-        raise typer.Exit(130) from None
+    with resumable(), show_events(_out) as on_event:
+        result = pipeline.run(experiment, on_event=on_event, **options)
     if options.get("dry_run"):
         for names, verb in ((result.skipped, "done before"), (result.executed, "would run")):
             for name in names:

@@ -36,30 +36,27 @@ _ACCURACY = (
     "Whether accuracy changed with the mitigation is **not settled** by these data",
     "With the mitigation accuracy is **unchanged**",
 )
-_NO_MITIGATION = (
-    "**No mitigation** was asked for (mitigation=none): the mitigated student is plain distillation's."
-)
+_NO_MITIGATION = "**No mitigation** was asked for (mitigation=none)."
 
 
 def conclude(
     inflation: pd.DataFrame,
     teaching: pd.DataFrame,
-    reduction: pd.DataFrame,
-    disparity: str = "recall_gap",
+    reduction: pd.DataFrame | None = None,
     *,
-    mitigated: bool = True,
+    disparity: str = "recall_gap",
 ) -> list[str]:
     """Answer the report's questions: did the bias grow, was it the teacher, did the mitigation reduce it, at what cost?
 
     Args:
         inflation: the comparison of plain KD with the teacher.
         teaching: the comparison of plain KD with the student alone.
-        reduction: the comparison of the mitigated student with plain KD.
+        reduction: the comparison of the mitigated student with plain KD; ``None``: there was no mitigation.
         disparity: the metric that stands for the bias.
-        mitigated: whether there was a mitigation to ask about.
     """
     questions = [(_INFLATION, inflation, disparity), (_TEACHING, teaching, disparity)]
-    questions += [(_REDUCTION, reduction, disparity), (_ACCURACY, reduction, "accuracy")] * mitigated
+    if reduction is not None:
+        questions += [(_REDUCTION, reduction, disparity), (_ACCURACY, reduction, "accuracy")]
     sentences = []
     for words, table, metric in questions:
         rows = table[(table["class"] == "all") & (table["group"] == "all") & (table["metric"] == metric)]
@@ -68,7 +65,7 @@ def conclude(
         sentences.append(
             f"{words[_outcome(row)]}: {undefined if np.isnan(row['value']) else _difference(row)}."
         )
-    return sentences if mitigated else [*sentences, _NO_MITIGATION]
+    return sentences if reduction is not None else [*sentences, _NO_MITIGATION]
 
 
 def _outcome(row: Mapping[str, Any]) -> int:

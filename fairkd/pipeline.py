@@ -14,7 +14,7 @@ from fairkd.errors import ArtifactError, FairkdError, ParameterError
 from fairkd.execute import CellError, KernelDiedError, execute_notebook, select_parameters
 from fairkd.reproducibility import environment, version_of
 from fairkd.run_state import Status, locked, read_status
-from fairkd.store import ARTIFACTS, digest, file_digest, read_json, write_json
+from fairkd.store import ARTIFACTS, check_writable, digest, file_digest, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,7 @@ def run(
     if done == len(jobs) and _finished(folder):
         return _result(folder, steps, done)
     if done < len(jobs):
+        check_writable(folder)
         (check or _check)(experiment)
     if dry_run:
         return _result(folder, steps, done)

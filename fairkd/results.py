@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,16 @@ from fairkd.runs import list_runs
 from fairkd.store import read_json, write_atomic, write_csv, write_json
 from fairkd.tables import overall
 
-#: (model, baseline): what distillation changed, and whether it was the teacher; what the mitigation changed; the size.
-COMPARISONS = (
+# (model, baseline): what distillation changed, and whether it was the teacher; what the mitigation changed; the size.
+_COMPARISONS = (
     ("student_kd", "teacher"),
     ("student_kd", "student_scratch"),
     ("student_fair", "student_kd"),
     ("student_fair", "teacher"),
     ("student_scratch", "teacher"),
 )
-#: Of these, what :func:`fairkd.narrative_conclusions.conclude` speaks of, in its order.
-QUESTIONS = (("student_kd", "teacher"), ("student_kd", "student_scratch"), ("student_fair", "student_kd"))
+# Of these, what conclude speaks of, in its order.
+_QUESTIONS = (("student_kd", "teacher"), ("student_kd", "student_scratch"), ("student_fair", "student_kd"))
 _NAMES = {
     "teacher": "The teacher",
     "student_scratch": "The student alone",
@@ -39,6 +39,20 @@ _NAMES = {
 }
 #: Columns that do not depend on how fast the machine is today.
 _COSTS = ("param_count", "macs", "weights_mb")
+
+
+def comparisons(experiment: Experiment) -> tuple[tuple[str, str], ...]:
+    """Return the pairs ``(model, baseline)`` that a run compares; without a mitigation, none of a mitigated student."""
+    return _asked(experiment, _COMPARISONS)
+
+
+def questions(experiment: Experiment) -> tuple[tuple[str, str], ...]:
+    """Return those that :func:`fairkd.narrative_conclusions.conclude` speaks of, in its order."""
+    return _asked(experiment, _QUESTIONS)
+
+
+def _asked(experiment: Experiment, pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(pair for pair in pairs if experiment.mitigation != "none" or "student_fair" not in pair)
 
 
 def bootstrap_options(experiment: Experiment) -> dict[str, Any]:
@@ -63,11 +77,12 @@ def save_audit(experiment: Experiment, splits: Splits, audit: Audit) -> Path:
 def save_models(
     experiment: Experiment, name: str, models: Mapping[str, TrainedModel], evaluation: pd.DataFrame
 ) -> Path:
-    """Write which artefacts hold some models, and their headline numbers, to the run's folder."""
+    """Write which artefacts hold some models, whether they have collapsed, and their headline numbers, to the run."""
     columns = ["metric", "value", "low", "high"]
     content = {
         model: {
             "artifact": trained.folder.name,
+            "collapsed": trained.collapsed,
             "metrics": overall(evaluation[evaluation["model"] == model])[columns].to_dict("records"),
         }
         for model, trained in models.items()
@@ -85,24 +100,24 @@ def run_findings(predictions: Mapping[str, Predictions], experiment: Experiment)
     options = bootstrap_options(experiment)
     tables = [
         compare({name: predictions[name] for name in (baseline, model)}, **options)
-        for model, baseline in QUESTIONS
+        for model, baseline in questions(experiment)
     ]
-    sentences = conclude(*tables, mitigated=experiment.mitigation != "none")
+    sentences = conclude(*tables)
     cells = measurement.count(predictions["student_kd"]).samples.ravel()
     return [
-        *_collapsed(predictions, mitigated=experiment.mitigation != "none"),
+        *_collapsed(predictions),
         *(sentence.replace("**", "") for sentence in sentences),
         *few_samples(cells.tolist()),
         *missing_groups(tables[0]),
     ]
 
 
-def _collapsed(predictions: Mapping[str, Predictions], *, mitigated: bool) -> list[str]:
+def _collapsed(predictions: Mapping[str, Predictions]) -> list[str]:
     return [
         f"{name} has collapsed: it predicts at most half of the classes, and a small gap of it says nothing about "
         "fairness."
         for role, name in _NAMES.items()
-        if predictions[role].collapsed and (mitigated or role != "student_fair")
+        if role in predictions and predictions[role].collapsed
     ]
 
 
@@ -147,7 +162,7 @@ def save_results(experiment: Experiment, models: Mapping[str, TrainedModel], cos
     table = pd.concat(frames, ignore_index=True).astype({"model": "category"})
     write_atomic(folder / "predictions.parquet", lambda path: path.write_bytes(table.to_parquet(index=False)))
     write_csv(folder / "efficiency.csv", costs)
-    summary = summarize(predictions, COMPARISONS, **bootstrap_options(experiment))
+    summary = summarize(predictions, comparisons(experiment), **bootstrap_options(experiment))
     summary["efficiency"] = {row["model"]: {k: row[k] for k in _COSTS} for row in costs.to_dict("records")}
     summary["precision"] = {name: _precision(trained) for name, trained in models.items()}
     summary["findings"] = run_findings(predictions, experiment)

@@ -53,8 +53,8 @@ def list_runs(output_dir: Path | str) -> pd.DataFrame:
     Returns:
         ``run`` (the folder's name), ``setting`` (the changed parameters without the seed), ``seed``, ``dataset``
         (name, skew and group), ``model`` (a role), a column a metric of the test split with ``<metric>_low`` and
-        ``<metric>_high``, ``validation_<metric>`` where the run has it, ``param_count``, ``macs``, ``weights_mb``
-        and ``latency_ms``. Empty where there is no run.
+        ``<metric>_high``, ``validation_<metric>`` where the run has it, ``collapsed`` (a student), ``param_count``,
+        ``macs``, ``weights_mb`` and ``latency_ms``. Empty where there is no run.
     """
     output_dir = Path(output_dir)
     stamps = _stamps(output_dir)
@@ -89,8 +89,8 @@ def as_settings(runs: pd.DataFrame, disparity: str = "recall_gap") -> pd.DataFra
     Returns:
         ``model`` (a label), ``role, setting, runs`` (names), ``seeds, accuracy, disparity`` with ``_low`` and
         ``_high`` (± one standard deviation over the seeds; of one seed its bootstrap interval),
-        ``validation_accuracy, validation_disparity`` (NaN where unknown), costs, and ``on_front``: no other
-        student is at least as good in both and better in one.
+        ``validation_accuracy, validation_disparity`` (NaN where unknown), ``collapsed`` (with any seed), costs, and
+        ``on_front``: no other student is at least as good in both and better in one.
 
     Raises:
         ParameterError: the runs are of several data sets, or the disparity is not known.
@@ -115,10 +115,10 @@ def as_settings(runs: pd.DataFrame, disparity: str = "recall_gap") -> pd.DataFra
 def choose(points: pd.DataFrame, tolerance: float) -> int | None:
     """Return the place of the student that the selection rule names: by validation data alone.
 
-    Of the students whose validation accuracy is within ``tolerance`` of the best one's, the one with the smallest
-    validation disparity. ``None``: no student's validation scores are known.
+    Of the students that have not collapsed and whose validation accuracy is within ``tolerance`` of the best one's, the
+    one with the smallest validation disparity. ``None``: no student's validation scores are known.
     """
-    known = points[points["role"] != "teacher"]
+    known = points[(points["role"] != "teacher") & ~points["collapsed"]]
     place = fairest_near_best(
         known["validation_accuracy"].to_numpy(), known["validation_disparity"].to_numpy(), tolerance
     )
@@ -179,13 +179,21 @@ def _rows(folder: Path) -> Iterable[dict[str, Any]]:
             "dataset": _dataset(experiment),
         }
         rows = []
-        for role in ROLES:
+        # Runs without a mitigation have no mitigated student.
+        for role in ROLES if "student_fair" in models else ROLES[:-1]:
             row = {**common, "model": role}
             for metric, one in models[role].items():
                 value, low, high = _columns(metric)
                 row[value], row[low], row[high] = (_number(one[part]) for part in ("value", "low", "high"))
             row |= {name: _number(value) for name, value in costs.get(role, {}).items()}
-            rows.append({**row, **validation.get(role, {}), "latency_ms": latency.get(role, np.nan)})
+            rows.append(
+                {
+                    **row,
+                    "collapsed": False,
+                    **validation.get(role, {}),
+                    "latency_ms": latency.get(role, np.nan),
+                }
+            )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         # Somebody else's file, a run of another version, or one that is being written: not to be compared.
         return []
@@ -202,12 +210,15 @@ def _columns(metric: str) -> tuple[str, str, str]:
     return metric, f"{metric}_low", f"{metric}_high"
 
 
-def _validation(folder: Path) -> dict[str, dict[str, float]]:
+def _validation(folder: Path) -> dict[str, dict[str, Any]]:
     """Return what notebook 03 noted of the students' validation split."""
     try:
         students = from_json((folder / "students.json").read_bytes())
         return {
-            role: {f"validation_{row['metric']}": _number(row["value"]) for row in one["metrics"]}
+            role: {
+                "collapsed": bool(one.get("collapsed")),
+                **{f"validation_{row['metric']}": _number(row["value"]) for row in one["metrics"]},
+            }
             for role, one in students.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
@@ -251,6 +262,7 @@ def _points(parts: pd.DataFrame, disparity: str) -> pd.DataFrame:
         points[f"{name}_high"] = np.where(one, high, mean + spread)
         column = f"validation_{metric}"
         points[f"validation_{name}"] = grouped[column].mean().to_numpy() if column in parts else np.nan
+    points["collapsed"] = grouped["collapsed"].any().to_numpy()
     for name in COSTS:
         if name in parts:
             points[name] = grouped[name].first().to_numpy(dtype=float)

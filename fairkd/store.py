@@ -34,6 +34,12 @@ _WAYS_OUT = {
     errno.ENAMETOOLONG: "choose a shorter output_dir or run_name",
     errno.EIO: "check the disk",
     errno.ENOENT: "repeat what makes it",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "allow access to it, or choose another output_dir"
+    ),
+    **dict.fromkeys(
+        (errno.EEXIST, errno.EISDIR, errno.ENOTDIR), "move what is in the way, or choose another output_dir"
+    ),
 }
 
 
@@ -49,6 +55,20 @@ def naming(action: str) -> Iterator[None]:
     except OSError as error:
         way_out = _WAYS_OUT.get(error.errno or 0, "free space or choose another output_dir")
         raise ArtifactError(f"cannot {action}: {error.strerror or error}; {way_out}") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Raise what making and filling a folder would raise, as far as it shows before anything is written.
+
+    Raises:
+        ArtifactError: the folder, or the nearest one above it that exists, is a file or must not be written to.
+    """
+    with naming(f"write to {folder}"):
+        there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is not a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{there} must not be written to")
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from fairkd.arguments import read_experiment
-from fairkd.interrupts import terminable
+from fairkd.interrupts import resumable
 
 if TYPE_CHECKING:
     from fairkd.sweeps import Question, Results
@@ -50,12 +50,14 @@ def sweep(
     pairs = [*(parameters or []), *([f"seeds={seeds}"] if seeds is not None else [])]
     experiment = read_experiment(pairs, params)
     from fairkd import sweeps
+    from fairkd.store import check_writable
     from fairkd.sweeps.space import split_pairs
 
     options: dict[str, Any] = {"search": search, "trials": trials, "sampler": sampler}
     question = sweeps.ask(experiment, split_pairs(space), **options)
     if dry_run:
         sweeps.check_engine(engine, address, workers)
+        check_writable(question.folder)
         _show_plan(question)
         return
     results = _run(question, engine=engine, address=address, workers=workers)
@@ -73,12 +75,8 @@ def _run(question: Question, **options: Any) -> Results:
     from fairkd.sweeps.display import show_results, show_sweep
 
     console = Console()
-    try:
-        with terminable(), show_sweep(console, question.experiment.selection_tolerance) as on_event:
-            results = sweeps.run(question, on_event=on_event, **options)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on from here")
-        raise typer.Exit(130) from None
+    with resumable(), show_sweep(console, question.experiment.selection_tolerance) as on_event:
+        results = sweeps.run(question, on_event=on_event, **options)
     show_results(console, results)
     return results
 

@@ -238,14 +238,16 @@ def flips(predictions: Mapping[str, Predictions], **options: Any) -> pd.DataFram
 def saliency_views(
     models: Mapping[str, TrainedModel], images: ImageSet
 ) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:
-    """Return what :func:`fairkd.plots.saliency_pairs` shows: three images a group, and maps of three models.
+    """Return what :func:`fairkd.plots.saliency_pairs` shows: three images a group, and maps of the models.
 
     The images are :func:`fairkd.analysis.saliency_examples` of the student by plain KD against its teacher; the maps
-    of the two and of the mitigated student explain the true class, all by the method that suits the first two.
+    of the two, and of the mitigated student if there is one, explain the true class, all by the method that suits the
+    first two.
     """
     rows = saliency_examples(models["teacher"].predictions, models["student_kd"].predictions, per_group=3)
     shown = images.subset(rows["row"].to_numpy())
-    networks = {name: models[name].model for name in ("teacher", "student_kd", "student_fair")}
+    names = ("teacher", "student_kd", "student_fair")
+    networks = {name: models[name].model for name in names if name in models}
     method = saliency_method([networks["teacher"], networks["student_kd"]], shown.images, shown.labels)
     maps = {name: saliency_maps(one, shown.images, shown.labels, method) for name, one in networks.items()}
     return rows.assign(row=np.arange(len(rows))), shown.images, maps

@@ -10,6 +10,7 @@ import typer
 
 from fairkd.arguments import read_experiment
 from fairkd.errors import ParameterError
+from fairkd.interrupts import resumable
 
 #: What can be trained; a student needs its teacher, which is trained or found.
 MODELS = ("teacher", "student", "students")
@@ -49,25 +50,29 @@ def train(
     from fairkd.progress import followed_by
     from fairkd.training import MetricsFile, StoppedError, TrainingControl, join_processes, stop_on_interrupt
 
-    # What students alone read does not stop a teacher.
-    recipes.check_experiment(experiment.replace(mitigation="none") if chosen == ["teacher"] else experiment)
+    if chosen == ["teacher"]:
+        # What students alone read does not stop a teacher.
+        recipes.check_setting(experiment.replace(mitigation="none"))
+    else:
+        recipes.check_experiment(experiment)
     devices = join_processes(experiment.device)
     # One bar, not one a process.
     quiet = followed_by(lambda bar: None) if devices.rank else contextlib.nullcontext()
-    with quiet:
+    with resumable(), quiet:
         # The first process fills the cache of decoded images, the others read it.
         devices.agree(lambda: recipes.load_splits(experiment) and None)
         teacher = recipes.train_teacher(experiment)
-        folders = [teacher.folder]
+        trained = {"teacher": teacher}
         if "students" in chosen:
-            folders += [one.folder for one in recipes.train_students(experiment, teacher).values()]
+            trained |= recipes.train_students(experiment, teacher)
         elif "student" in chosen:
             control, file = TrainingControl(), MetricsFile(metrics) if metrics and not devices.rank else None
             if file:
                 control.on_step = lambda trainer, epoch: file.observe(trainer, epoch, control)
             try:
                 with stop_on_interrupt(control):
-                    folders.append(recipes.distill_student(experiment, teacher, control=control).folder)
+                    student = recipes.distill_student(experiment, teacher, control=control)
+                    trained[recipes.student_role(experiment)] = student
             except StoppedError as stopped:
                 if file:
                     file.write(0, 0, stopped.history, stopped=True)
@@ -75,5 +80,5 @@ def train(
     # A launcher may have started fewer processes than it was asked for.
     if devices.rank == 0:
         typer.echo(f"processes: {devices.count}")
-    for folder in folders if devices.rank == 0 else ():
-        typer.echo(folder)
+    for role, model in trained.items() if devices.rank == 0 else ():
+        typer.echo(f"{role}: {model.folder}")

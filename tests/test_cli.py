@@ -200,6 +200,24 @@ def test_dry_run_says_what_there_is_to_do(capsys: pytest.CaptureFixture[str], tm
     assert not outputs.exists()
 
 
+@pytest.mark.usefixtures("no_library")
+def test_dry_run_sees_an_output_folder_that_cannot_be_written_to(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebooks, outputs = write_notebooks(tmp_path / "notebooks"), tmp_path / "outputs"
+    command = ("run", "--notebooks", str(notebooks), "-p", "output_dir", str(outputs), "--dry-run")
+    outputs.write_text("a file", encoding="utf-8")
+    assert run_main(*command) == 1
+    assert "move what is in the way, or choose another output_dir" in capsys.readouterr().err
+    outputs.unlink()
+    # As for a user to whom the folder does not belong; the super-user may write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    assert run_main(*command) == 1
+    assert (
+        f"cannot write to {outputs / 'default'}: {tmp_path} must not be written to" in capsys.readouterr().err
+    )
+
+
 def test_report_takes_one_table_of_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main("report", "--predictions", "a.csv", "--predictions", "b.csv") == 2
     assert "several models go into one table, with a column `model`" in capsys.readouterr().err

@@ -265,6 +265,7 @@ def test_the_table_to_read(summary):
     assert table.loc["better", "Δ mean recall gap"].startswith("−0.200 (−0.448 to ")
 
 
+@pytest.mark.filterwarnings("ignore:the test split of imagefolder")
 @pytest.mark.parametrize(
     ("words", "code"),
     [

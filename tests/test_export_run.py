@@ -332,6 +332,16 @@ def test_a_model_that_is_missing_or_damaged_is_named_with_the_way_out(run, tmp_p
         load_run(folder)
 
 
+def test_a_run_without_a_mitigation_exports_its_distilled_student(tmp_path):
+    experiment, splits, _ = train_run(tmp_path, mitigation="none", student_epochs=1, teacher_epochs=1)
+    made = export_run(experiment.run_folder)
+    assert made.path.name == "student_kd.onnx"
+    with pytest.raises(
+        ArtifactError, match=r"has no mitigation, and so no student_fair: its student is student_kd"
+    ):
+        load_trained(experiment, "student_fair", splits)
+
+
 # The command
 
 

@@ -261,6 +261,45 @@ def test_what_is_no_python_file_is_refused(tmp_path):
             fairkd.Experiment(plugin=tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("base", "method", "returned", "message"),
+    [
+        (
+            "Term",
+            "forward(self, student, teachers, batch, progress, reduction='mean')",
+            "student.logits.mean(1)",
+            r"distiller 'odd' with reduction='mean' returned a tensor of shape \(16,\); needed: a tensor, a scalar$",
+        ),
+        (
+            "Term",
+            "forward(self, student, teachers, batch, progress, reduction='mean')",
+            "0.5",
+            r"distiller 'odd' with reduction='mean' returned float; needed: a tensor",
+        ),
+        (
+            "Mitigation",
+            "task_loss(self, outputs, batch, **options)",
+            "outputs.logits.mean(1)",
+            r"the task_loss of Odd with reduction='mean' returned a tensor of shape \(16,\)",
+        ),
+    ],
+)
+def test_a_loss_of_the_wrong_shape_is_said_with_the_method_s_name(
+    tmp_path, tiny_experiment, tiny_splits, base, method, returned, message
+):
+    kind = "distiller" if base == "Term" else "mitigation"
+    file = tmp_path / "odd.py"
+    file.write_text(
+        f"import fairkd\nfrom fairkd.distillers import Term\nfrom fairkd.mitigation import Mitigation\n"
+        f"@fairkd.register_{kind}('odd')\nclass Odd({base}):\n    def {method}:\n        return {returned}\n",
+        encoding="utf-8",
+    )
+    plain = tiny_experiment.replace(mitigation="none")
+    teacher = fairkd.train_teacher(plain, tiny_splits)
+    with pytest.raises(ParameterError, match=message):
+        fairkd.distill_student(plain.replace(plugin=file, **{kind: "odd"}), teacher, tiny_splits)
+
+
 def test_an_unknown_name_says_where_one_s_own_are_registered(tiny_experiment):
     for changes in ({"distiller": "l1"}, {"mitigation": "risk_variance"}):
         with pytest.raises(ParameterError, match=r"is unknown: .*the file named in plugin registers"):

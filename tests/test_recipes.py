@@ -29,6 +29,7 @@ from fairkd.recipes import (
     TrainedModel,
     check_experiment,
     check_methods,
+    check_setting,
     distill_student,
     is_trained,
     load_splits,
@@ -355,7 +356,8 @@ def test_without_mitigation_the_student_is_that_of_plain_distillation(tiny_exper
     assert not is_trained(tiny_experiment, teacher, tiny_splits)
     assert fits == ["teacher", "student kd"]
     students = train_students(plain, teacher, tiny_splits)
-    assert students["student_kd"].folder == students["student_fair"].folder == student.folder
+    assert students["student_kd"].folder == student.folder
+    assert set(students) == {"student_scratch", "student_kd"}
     assert fits == ["teacher", "student kd", "student scratch"]
     # A weight that is not used changes nothing.
     again = distill_student(plain.replace(adversary_weight=9), teacher, tiny_splits)
@@ -760,16 +762,13 @@ def test_of_all_pairs_only_those_with_two_sets_of_heads_are_refused(mitigation):
     assert refused == (["co_advise"] if mitigation.startswith("domain_") else [])
 
 
-def test_the_published_critic_is_refused_before_training_where_there_are_three_groups(
-    tiny_experiment, monkeypatch
-):
+def test_the_published_critic_is_refused_before_training_where_there_are_three_groups(tiny_experiment):
     plan = SimpleNamespace(class_names=("a", "b"), group_names=("red", "green", "blue"))
-    monkeypatch.setattr("fairkd.recipes.checks.check_dataset", lambda *_, **__: plan)
     published = tiny_experiment.replace(critic_published=True)
-    check_experiment(published)
+    check_setting(published, plan)
     for part in ("mitigation", "teacher_mitigation"):
         with pytest.raises(ParameterError, match="critic_published=True is not possible with 3 groups"):
-            check_experiment(published.replace(**{part: "recall_gap_critic"}))
+            check_setting(published.replace(**{part: "recall_gap_critic"}), plan)
 
 
 @pytest.mark.parametrize("parameter", ["mitigation", "teacher_mitigation"])
@@ -786,7 +785,7 @@ def test_an_adversary_is_refused_before_training_where_there_is_one_group(
     assert fits == [] and teacher.folder.is_dir()
     plan = SimpleNamespace(class_names=splits.class_names, group_names=splits.group_names)
     with pytest.raises(ParameterError, match=f"^{parameter}='laftr' tells groups apart"):
-        check_experiment(asked, plan)
+        check_setting(asked, plan)
 
 
 def _ungrouped(splits):
@@ -873,6 +872,7 @@ def _ungrouped(splits):
             ParameterError,
             r"co_teachers are trained for teacher_epochs",
         ),
+        ({"distill_weight": 0, "task_weight": 0}, ParameterError, r"leave no loss to learn from"),
         ({"student_weights": "no.pth"}, ParameterError, r"student_weights='no.pth' is not a file"),
         ({"dataset": "digits"}, ParameterError, r"unknown data set 'digits': .*allowed: colored-digits"),
         ({"dataset": "image-folder", "data_root": "/no/such"}, DataError, r"/no/such"),
@@ -904,7 +904,59 @@ def test_a_teacher_of_other_data_is_told_and_one_of_other_classes_refused(tiny_e
 
 
 def test_the_default_experiment_passes_the_check():
-    check_experiment(Experiment())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FairkdWarning)
+        check_experiment(Experiment())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"dkd_beta": 3.0}, "dkd_beta=3.0 has no effect: distiller=kd does not read it, but dkd$"),
+        (
+            {"distiller": "none", "distill_weight": 0.5},
+            "distill_weight=0.5 has no effect: distiller=none does not read it, but every distiller but none$",
+        ),
+        (
+            {"mitigation": "reweighting", "adversary_weight": 3.0},
+            "adversary_weight=3.0 has no effect: mitigation=reweighting does not read it, but gradient_reversal, ",
+        ),
+        (
+            {"teacher_adversary_weight": 3.0},
+            "teacher_adversary_weight=3.0 has no effect: teacher_mitigation=none does not read it, but gradient_rev",
+        ),
+    ],
+)
+def test_a_parameter_that_no_method_reads_is_told(values, message):
+    with pytest.warns(FairkdWarning, match=message) as told:
+        check_experiment(Experiment(**values))
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"distiller": "kd+0.5*dkd", "dkd_beta": 3.0},
+        {
+            "mitigation": "none",
+            "teacher_mitigation": "laftr",
+            "adversary_hidden": 8,
+            "teacher_adversary_weight": 3.0,
+        },
+        {"mitigation": "none", "distiller": "none"},
+    ],
+)
+def test_a_parameter_that_one_method_reads_is_not(values):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FairkdWarning)
+        check_experiment(Experiment(**values))
+
+
+def test_a_test_split_that_cannot_tell_groups_apart_is_told_before_any_training():
+    with pytest.warns(
+        FairkdWarning, match=r"^the test split of colored-digits: \d+ of 20 class x group cells hold fewer"
+    ):
+        check_experiment(Experiment(samples=150))
 
 
 def test_load_splits_loads_what_the_experiment_names_and_keeps_the_last():

@@ -15,7 +15,7 @@ from fairkd import runs
 from fairkd.config import Experiment
 from fairkd.errors import ArtifactError, ParameterError
 from fairkd.runs import as_settings, choose, list_runs
-from fairkd.store import write_sealed
+from fairkd.store import read_json, write_json, write_sealed
 
 
 def written(folder: Path, **changes) -> Experiment:
@@ -206,6 +206,27 @@ def test_a_single_seed_keeps_its_own_interval(tmp_path):
     written(tmp_path)
     row = as_settings(list_runs(tmp_path)).set_index("model").loc["student_kd"]
     assert (row["accuracy_low"], row["accuracy_high"]) == (pytest.approx(0.87), pytest.approx(0.91))
+
+
+def test_the_rule_never_names_what_has_collapsed(tmp_path):
+    written(tmp_path, adversary_weight=3.0, scores={"student_fair": (0.945, 0.10)})
+    folder = written(tmp_path, adversary_weight=30.0, scores={"student_fair": (0.945, 0.01)}).run_folder
+    points = as_settings(list_runs(tmp_path))
+    assert points["model"][choose(points, 0.01)] == "student_fair · adversary_weight=30.0"
+    students = read_json(folder / "students.json")
+    students["student_fair"]["collapsed"] = True
+    write_json(folder / "students.json", students)
+    points = as_settings(list_runs(tmp_path))
+    assert points["model"][choose(points, 0.01)] == "student_fair · adversary_weight=3.0"
+
+
+def test_a_run_without_a_mitigation_has_three_models(tmp_path):
+    folder = written(tmp_path, mitigation="none").run_folder
+    for name in ("metrics.json", "students.json"):
+        content = read_json(folder / name)
+        (content["models"] if name == "metrics.json" else content).pop("student_fair")
+        write_json(folder / name, content)
+    assert list_runs(tmp_path)["model"].tolist() == ["teacher", "student_scratch", "student_kd"]
 
 
 def test_the_rule_reads_validation_data_alone(tmp_path):

@@ -17,6 +17,7 @@ from fairkd.errors import ArtifactError
 from fairkd.store import (
     SEAL_BYTES,
     ArtifactFolder,
+    check_writable,
     digest,
     file_digest,
     read_json,
@@ -79,6 +80,16 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path):
         write_json(tmp_path / "file" / "inner" / "x.json", {})
     with pytest.raises(ArtifactError, match=r"cannot create .*another output_dir"):
         ArtifactFolder(tmp_path / "file", "teacher", {}).begin()
+
+
+def test_a_place_that_cannot_be_written_to_shows_before_anything_is_made(tmp_path: Path):
+    check_writable(tmp_path / "new" / "inner")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(
+        ArtifactError, match=r"cannot write to .*inner: .*file is not a folder; move what is in the way"
+    ):
+        check_writable(tmp_path / "file" / "inner")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_error_of_the_system_without_words_is_still_named(tmp_path: Path):

@@ -14,7 +14,6 @@ import pandas as pd
 from fairkd.comparison.scores import score_model
 from fairkd.comparison.summary import ALONE, BASELINE, CO_TEACHER, TEACHER
 from fairkd.config import Experiment
-from fairkd.data import check_dataset
 from fairkd.data.splits import Splits
 from fairkd.distillers import list_distillers
 from fairkd.errors import FairkdWarning, ParameterError
@@ -22,13 +21,16 @@ from fairkd.mitigation import list_mitigations
 from fairkd.progress import part_of
 from fairkd.recipes import (
     TrainedModel,
-    check_experiment,
     check_methods,
+    check_setting,
     co_teachers,
     distill_student,
     load_splits,
+    plan_of,
     train_student_alone,
     train_teacher,
+    warn_of_few_samples,
+    warn_of_unread,
 )
 from fairkd.store import write_csv
 
@@ -89,12 +91,16 @@ def check_methods_of(experiment: Experiment) -> list[Method]:
 
     Raises:
         ParameterError, DataError: before any training; as their messages say.
+
+    Warns:
+        FairkdWarning: as :func:`fairkd.check_experiment`.
     """
-    options = experiment.values("data")
-    plan = check_dataset(options.pop("dataset"), **options)
+    plan = plan_of(experiment)
     methods = list_methods(experiment)
     for method in methods:
-        check_experiment(method.experiment, plan)
+        check_setting(method.experiment, plan)
+    warn_of_unread(experiment, [method.experiment for method in methods])
+    warn_of_few_samples(plan)
     return methods
 
 

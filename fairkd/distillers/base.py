@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fairkd.data.batches import Batch
 from fairkd.losses import Reduction
+from fairkd.losses._common import check_loss
 from fairkd.models import Network, Outputs
 
 
@@ -106,10 +107,15 @@ class Distiller(nn.Module):
         """Return ``distill_loss`` and, of several terms, each one's ``<name>_loss`` before it is weighed.
 
         With ``reduction="none"`` the loss is ``(batch,)`` where a term is, else a scalar.
+
+        Raises:
+            ParameterError: a term returned something else.
         """
         losses = {
             name: term(student, teachers, batch, progress, reduction) for name, term in self.terms.items()
         }
+        for name, loss in losses.items():
+            check_loss(loss, f"distiller {name!r}", len(batch.labels), reduction, whole=True)
         total = torch.zeros((), device=student.logits.device)
         for name, loss in losses.items():
             total = total + self.weights[name] * loss

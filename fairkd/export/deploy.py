@@ -22,7 +22,7 @@ from fairkd.export.runtime import ExportedModel, as_predictions, load_exported, 
 from fairkd.inference import outputs_of
 from fairkd.models import Network
 from fairkd.progress import ProgressBar
-from fairkd.recipes import TrainedModel, load_splits
+from fairkd.recipes import TrainedModel, load_splits, student_role
 from fairkd.report.model_card import ModelCard, model_card
 from fairkd.reproducibility import environment, version_of
 from fairkd.results import bootstrap_options
@@ -147,7 +147,7 @@ def export_model(
 def export_run(
     run_folder: Path | str,
     *,
-    model: str = "student_fair",
+    model: str | None = None,
     format_name: str = "onnx",
     output: Path | str | None = None,
     plugin: Path | str | None = None,
@@ -156,7 +156,8 @@ def export_run(
 
     Args:
         run_folder: ``outputs/<run>``.
-        model: ``teacher``, ``student_scratch``, ``student_kd`` or ``student_fair``.
+        model: ``teacher``, ``student_scratch``, ``student_kd`` or ``student_fair``; default: the last, in a run without
+            a mitigation ``student_kd``.
         format_name: a name in :data:`fairkd.export.FORMATS`.
         output: where the files go; default: ``export`` in the run folder.
         plugin: the Python file with the run's own networks and methods, if the model needs it.
@@ -169,12 +170,12 @@ def export_run(
     """
     check_format(format_name)
     experiment = load_run(run_folder, plugin)
-    check_role(model)
+    name = student_role(experiment) if model is None else check_role(model)
     splits = load_splits(experiment)
-    trained = load_trained(experiment, model, splits)
+    trained = load_trained(experiment, name, splits)
     folder = output or Path(run_folder) / "export"
     options = bootstrap_options(experiment)
-    return export_model(trained, splits, folder, format_name=format_name, name=model, **options)
+    return export_model(trained, splits, folder, format_name=format_name, name=name, **options)
 
 
 def _write(chosen: Format, network: Network, splits: Splits, path: Path, name: str) -> Path:

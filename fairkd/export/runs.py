@@ -96,6 +96,10 @@ def _artifact(experiment: Experiment, role: Role) -> ArtifactFolder:
             pointers |= read_json(experiment.run_folder / name)
     if role not in pointers:
         state = read_status(experiment.run_folder).get("state", "not finished")
+        if role == "student_fair" and experiment.mitigation == "none":
+            raise ArtifactError(
+                f"run {experiment.run!r} has no mitigation, and so no student_fair: its student is student_kd"
+            )
         if state == "finished":
             raise ArtifactError(f"run {experiment.run!r} holds no {role}: only runs of `fairkd run` have one")
         raise ArtifactError(

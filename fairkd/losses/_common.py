@@ -63,6 +63,24 @@ def check_reduction(reduction: str, place: str) -> None:
         raise ParameterError(f"{place}: reduction is {reduction!r}; allowed: 'mean', 'none'")
 
 
+def check_loss(loss: object, place: str, batch: int, reduction: Reduction, *, whole: bool = False) -> None:
+    """Check what a loss of the user's returned: a scalar, or for ``"none"`` one value a sample, ``(batch,)``.
+
+    ``whole``: a loss that compares samples with each other may be a scalar all the same.
+
+    Raises:
+        ParameterError: naming what was returned and what is needed.
+    """
+    shapes = [()] * (reduction == "mean" or whole) + [(batch,)] * (reduction == "none")
+    shape = tuple(loss.shape) if isinstance(loss, Tensor) else None
+    if shape not in shapes:
+        given = type(loss).__name__ if shape is None else f"a tensor of shape {shape}"
+        needed = " or ".join(f"shape {one}" if one else "a scalar" for one in shapes)
+        raise ParameterError(
+            f"{place} with reduction={reduction!r} returned {given}; needed: a tensor, {needed}"
+        )
+
+
 def check_pair(
     place: str, student: Tensor, teacher: Tensor, layout: tuple[str, ...], same: tuple[str, ...]
 ) -> None:

@@ -13,17 +13,57 @@ from fairkd.data.plan import Plan
 from fairkd.data.splits import Splits
 from fairkd.distillers import check_distiller, distiller_entries
 from fairkd.errors import FairkdWarning, ParameterError, check_type
+from fairkd.evaluation import few_samples
 from fairkd.heads import MeanReadout, add_heads
-from fairkd.mitigation import check_groups, mitigation_entry
+from fairkd.mitigation import cell_counts, check_groups, mitigation_entry
 from fairkd.models import check_model_name, create_model
 from fairkd.recipes.kept import TrainedModel
 from fairkd.recipes.setup import Part, make_mitigation, mitigation_name, resolve_device, weights_file
+from fairkd.recipes.unread import warn_of_unread
 from fairkd.shown import first_of
 from fairkd.store import read_json
 
 
-def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
+def check_experiment(experiment: Experiment) -> None:
     """Raise before any training what can be known before it.
+
+    Raises:
+        ParameterError, DataError: as :func:`check_setting`.
+
+    Warns:
+        FairkdWarning: a parameter was changed that no chosen method reads, or the test split has cells of few samples.
+    """
+    check_type(experiment, Experiment, "the experiment", "make one with fairkd.Experiment(name=value, ...)")
+    plan = check_setting(experiment)
+    warn_of_unread(experiment)
+    warn_of_few_samples(plan)
+
+
+def plan_of(experiment: Experiment) -> Plan:
+    """Look at the experiment's data set, without decoding an image.
+
+    Raises:
+        DataError: the data set is not there or its table cannot be used.
+    """
+    options = experiment.values("data")
+    return check_dataset(options.pop("dataset"), **options)
+
+
+def warn_of_few_samples(plan: Plan) -> None:
+    """Warn of a test split that cannot tell the groups apart, whatever is trained.
+
+    Warns:
+        FairkdWarning: counts the cells without or with few samples.
+    """
+    test = plan.rows["test"]
+    shape = len(plan.class_names), len(plan.group_names)
+    cells = cell_counts(test.labels, test.groups, *shape).ravel().tolist()
+    for sentence in few_samples(cells):
+        warnings.warn(f"the test split of {plan.name}: {sentence}", FairkdWarning, stacklevel=3)
+
+
+def check_setting(experiment: Experiment, plan: Plan | None = None) -> Plan:
+    """Raise what :func:`check_experiment` raises, for one of many settings, and return the plan of its data set.
 
     Args:
         experiment: what is checked.
@@ -34,7 +74,6 @@ def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
             file of weights.
         DataError: the data set is not there or its table cannot be used.
     """
-    check_type(experiment, Experiment, "the experiment", "make one with fairkd.Experiment(name=value, ...)")
     for part in ("teacher", "student"):
         check_model_name(getattr(experiment, part), part)
         weights_file(experiment, part)
@@ -44,9 +83,7 @@ def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
     check_methods(experiment)
     check_co_teachers(experiment)
     resolve_device(experiment.device)
-    if plan is None:
-        options = experiment.values("data")
-        plan = check_dataset(options.pop("dataset"), **options)
+    plan = plan or plan_of(experiment)
     # Made once without a network: what a mitigation cannot do with these classes and groups shows here.
     counts = torch.ones(len(plan.class_names), len(plan.group_names), dtype=torch.int64)
     parts: tuple[Part, ...] = ("teacher", "student")
@@ -54,6 +91,7 @@ def check_experiment(experiment: Experiment, plan: Plan | None = None) -> None:
         check_part_groups(experiment, part, len(plan.group_names))
         make_mitigation(experiment, part, counts, counts.sum(dim=1), feature_size=1)
     _check_heads(experiment, plan)
+    return plan
 
 
 def check_methods(experiment: Experiment) -> None:
@@ -71,6 +109,10 @@ def check_methods(experiment: Experiment) -> None:
         ensemble_weights=experiment.ensemble_weights,
         co_teachers=experiment.co_teachers,
     )
+    if experiment.distiller != "none" and not experiment.distill_weight and not experiment.task_weight:
+        raise ParameterError(
+            "distill_weight=0 and task_weight=0 leave no loss to learn from; give one a weight"
+        )
     mitigation_entry(experiment.teacher_mitigation, "teacher_mitigation")
     own_heads = mitigation_entry(experiment.mitigation).adds_heads
     if own_heads and "co_advise" in [entry.name for _, entry in distiller_entries(experiment.distiller)]:

@@ -20,7 +20,7 @@ from fairkd.training import CHECKPOINTS, current_devices
 
 Role = Literal["teacher", "student_scratch", "student_kd", "student_fair"]
 
-#: The four models of a run, in the order of tables and figures.
+#: The models of a run, in the order of tables and figures; the last only with a mitigation.
 ROLES: tuple[Role, ...] = ("teacher", "student_scratch", "student_kd", "student_fair")
 
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import cast
 
 from fairkd.config import Experiment
-from fairkd.data import check_dataset
 from fairkd.data.splits import Splits
+from fairkd.recipes.checks import plan_of
 from fairkd.recipes.kept import Role, TrainedModel
 from fairkd.recipes.models import Recipe, student_role
 
@@ -25,13 +25,12 @@ def student_folder(experiment: Experiment, teacher: TrainedModel, splits: Splits
 
 
 def trained_before(experiment: Experiment) -> dict[Role, bool]:
-    """Return, for each of a run's four models, whether it would be loaded instead of trained; no image is decoded.
+    """Return, for each of a run's models, whether it would be loaded instead of trained; no image is decoded.
 
     Raises:
         ParameterError, DataError: as their messages say.
     """
-    options = experiment.values("data")
-    plan = check_dataset(options.pop("dataset"), **options)
+    plan = plan_of(experiment)
     # What an artefact's hash reads of the data.
     outline = SimpleNamespace(
         fingerprint=plan.fingerprint,
@@ -48,5 +47,5 @@ def trained_before(experiment: Experiment) -> dict[Role, bool]:
         "teacher": teacher.finished,
         "student_scratch": recipe.folder("student_scratch", None).finished,
         "student_kd": plain.folder("student_kd", teacher.path).finished,
-        "student_fair": recipe.folder(student_role(experiment), teacher.path).finished,
+        student_role(experiment): recipe.folder(student_role(experiment), teacher.path).finished,
     }

@@ -214,7 +214,8 @@ def _subtitle(values: dict[str, Any]) -> list[str]:
     if any(name not in values for name in names):
         return []
     dataset, teacher, student, distiller, mitigation, seed = (str(values[name]) for name in names)
-    return [dataset, f"{teacher} → {student}", f"{distiller} + {mitigation}", f"seed {seed}"]
+    method = distiller if mitigation == "none" else f"{distiller} + {mitigation}"
+    return [dataset, f"{teacher} → {student}", method, f"seed {seed}"]
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fairkd.config import COMPARED, Experiment
 from fairkd.errors import ArtifactError, ParameterError
-from fairkd.recipes import check_experiment
+from fairkd.recipes import check_setting, check_swept, warn_of_few_samples, warn_of_unread
 from fairkd.reproducibility import environment
 from fairkd.run_state import locked
 from fairkd.store import digest, read_json, write_json
@@ -99,8 +99,14 @@ def ask(
         import_optuna()
     points = corners(dimensions) if search else grid(dimensions)
     planner = Planner(experiment)
-    for one in planner.experiments(points):
-        check_experiment(one, planner.data(one))
+    settings = planner.experiments(points)
+    plans = [planner.data(one) for one in settings]
+    for one, plan in zip(settings, plans, strict=True):
+        check_setting(one, plan)
+    check_swept([dimension.name for dimension in dimensions], settings)
+    warn_of_unread(experiment, settings)
+    for plan in {plan.fingerprint: plan for plan in plans}.values():
+        warn_of_few_samples(plan)
     return Question(experiment, tuple(dimensions), search, trials or 0, sampler)
 
 

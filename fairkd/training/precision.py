@@ -18,6 +18,7 @@ from fairkd.errors import ArtifactError
 from fairkd.models import Network
 from fairkd.reproducibility import version_of
 from fairkd.store import digest, read_json, write_json
+from fairkd.training.memory import is_out_of_memory
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -63,7 +64,7 @@ def fastest_precision(
         remembered = read_json(path)["precision"]
         if remembered in ("float32", candidate):
             return cast(Precision, remembered)
-    ratio = _speed_up(network, shape, there, candidate)
+    ratio = _speed_up_that_fits(network, shape, there, candidate)
     chosen: Precision = candidate if ratio >= ADVANTAGE else "float32"
     # Without a place to remember it, it is measured again the next time.
     with contextlib.suppress(ArtifactError):
@@ -83,6 +84,22 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{torch.backends.cpu.get_cpu_capability()} {os.cpu_count()}"
+
+
+def _speed_up_that_fits(
+    network: Network, shape: tuple[int, ...], device: torch.device, candidate: Precision
+) -> float:
+    """Measure on a smaller batch what does not fit into memory; 1.0 where nothing does."""
+    count = shape[0]
+    while count >= _FEW:
+        try:
+            return _speed_up(network, (count, *shape[1:]), device, candidate)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Not in the handler: until it ends, the error holds what the failed attempt computed.
+        count //= 2
+    return 1.0
 
 
 def _speed_up(network: Network, shape: tuple[int, ...], device: torch.device, candidate: Precision) -> float:

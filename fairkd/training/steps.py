@@ -9,6 +9,7 @@ from torch import Tensor
 from fairkd.data.batches import Batch
 from fairkd.distillers import Distiller
 from fairkd.losses import Reduction
+from fairkd.losses._common import check_loss
 from fairkd.mitigation import Mitigation
 from fairkd.models import Outputs
 from fairkd.teachers import Teachers
@@ -23,12 +24,17 @@ def task_step(mitigation: Mitigation | None = None, *, label_smoothing: float = 
     chosen = mitigation or Mitigation()
 
     def step(outputs: Outputs, batch: Batch, progress: float) -> dict[str, Tensor]:
-        if chosen.weighs_samples:
-            losses = chosen.task_loss(outputs, batch, label_smoothing=label_smoothing, reduction="none")
-            return {"loss": chosen.reduce(losses, batch)}
-        return {"loss": chosen.task_loss(outputs, batch, label_smoothing=label_smoothing)}
+        losses = _task_loss(chosen, outputs, batch, label_smoothing)
+        return {"loss": chosen.reduce(losses, batch) if chosen.weighs_samples else losses}
 
     return step
+
+
+def _task_loss(mitigation: Mitigation, outputs: Outputs, batch: Batch, label_smoothing: float) -> Tensor:
+    reduction: Reduction = "none" if mitigation.weighs_samples else "mean"
+    loss = mitigation.task_loss(outputs, batch, label_smoothing=label_smoothing, reduction=reduction)
+    check_loss(loss, f"the task_loss of {type(mitigation).__name__}", len(batch.labels), reduction)
+    return loss
 
 
 def distill_step(
@@ -45,9 +51,7 @@ def distill_step(
 
     def step(outputs: Outputs, batch: Batch, progress: float) -> dict[str, Tensor]:
         reduction: Reduction = "none" if chosen.weighs_samples else "mean"
-        task = chosen.task_loss(
-            distiller.task_outputs(outputs), batch, label_smoothing=label_smoothing, reduction=reduction
-        )
+        task = _task_loss(chosen, distiller.task_outputs(outputs), batch, label_smoothing)
         losses = distiller(outputs, teachers(batch), batch, progress, reduction)
         task_loss, distilled = task_weight * task, distill_weight * losses["distill_loss"]
         if not chosen.weighs_samples:

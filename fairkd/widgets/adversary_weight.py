@@ -102,6 +102,8 @@ class AdversaryWeightPanel(Panel):
 
     def describe(self) -> list[str]:
         """Say which weight the selection rule names; or that the mitigation has none."""
+        if self.experiment.mitigation == "none":
+            return ["Without a mitigation there is no weight to choose: every point is plain distillation."]
         if not self.has_weight:
             return [
                 f"The mitigation {self.experiment.mitigation} has no weight: 0 is plain distillation, "

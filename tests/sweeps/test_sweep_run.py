@@ -128,6 +128,14 @@ def test_a_training_that_fails_when_it_runs_is_reported_and_the_rest_finishes(tm
         (["--param", "temperature=1", "--workers", "0"], "at least 1"),
         (["--param", "temperature"], "has no values"),
         (
+            ["--param", "dkd_beta=1,8"],
+            "--param dkd_beta would vary nothing: distiller=kd does not read it, but dkd",
+        ),
+        (
+            ["--param", "adversary_weight=1,3", "-p", "mitigation", "resampling"],
+            "would vary nothing: mitigation=resampling does not read it, but gradient_reversal, projection, ",
+        ),
+        (
             ["--param", "temperature=1,4", "-p", "mitigations", "laftr"],
             "mitigations does nothing in `fairkd sweep`",
         ),

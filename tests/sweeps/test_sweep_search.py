@@ -17,6 +17,9 @@ from fairkd.sweeps.space import read_space
 
 optuna = pytest.importorskip("optuna")
 
+# A sweep of a few images is enough here.
+pytestmark = pytest.mark.filterwarnings("ignore:the test split of colored-digits")
+
 SPACE = {"adversary_weight": "0.1..30:log", "temperature": "1,4", "student_epochs": "1..3"}
 
 

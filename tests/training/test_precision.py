@@ -55,6 +55,29 @@ def test_the_answer_is_remembered_in_a_file_that_says_what_was_measured(memory, 
     assert len(measured) == 1
 
 
+def test_what_does_not_fit_into_memory_is_measured_on_a_smaller_batch(memory, monkeypatch):
+    tried: list[int] = []
+
+    def speed_up(network: Any, shape: Any, device: Any, candidate: Any) -> float:
+        tried.append(shape[0])
+        if shape[0] > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 1.3
+
+    monkeypatch.setattr(module, "_speed_up", speed_up)
+    fits = 9
+    assert fastest_precision(make_network(), SIZE, 33, "cpu") == "bfloat16"
+    assert tried == [33, 16, 8]
+    fits = 0
+    assert fastest_precision(make_network(), SIZE, 5, "cpu") == "float32", (
+        "the training will say what is wrong"
+    )
+    fits, tried = 9, []
+    monkeypatch.setattr(module, "_speed_up", lambda *_: make_network().nothing)
+    with pytest.raises(AttributeError):
+        fastest_precision(make_network(), SIZE, 6, "cpu")
+
+
 @pytest.mark.parametrize("other", ["network", "size", "batch", "threads"])
 def test_something_else_is_measured_on_its_own(memory, measured, other):
     fastest_precision(make_network(), SIZE, 8, "cpu")

@@ -250,6 +250,14 @@ def test_without_a_student_the_static_figure_says_what_to_do_and_the_widget_trai
     assert list(panel.scores) == [0.5]
 
 
+def test_without_a_mitigation_the_panel_has_no_weight_to_choose(experiment, tiny_splits):
+    plain = experiment.replace(mitigation="none")
+    panel = AdversaryWeightPanel(plain, train_teacher(plain, tiny_splits), splits=tiny_splits)
+    assert panel.describe() == [
+        "Without a mitigation there is no weight to choose: every point is plain distillation."
+    ]
+
+
 # Where nobody can move a slider
 
 

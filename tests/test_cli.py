@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -198,6 +199,28 @@ def test_dry_run_says_what_there_is_to_do(capsys: pytest.CaptureFixture[str], tm
     assert steps == [f"{step.name}: would run" for step in pipeline.STEPS]
     assert folder == f"folder: {outputs / 'default'}"
     assert not outputs.exists()
+
+
+@pytest.mark.filterwarnings("ignore::fairkd.errors.FairkdWarning")
+def test_train_names_the_models_and_says_when_interrupted_that_it_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ("samples", "400", "teacher", "resnet8_cifar", "student", "resnet8_cifar", "teacher_epochs", "1")
+    values = (*small, "student_epochs", "1", "precision", "float32", "output_dir", str(tmp_path))
+    words = [w for pair in zip(values[::2], values[1::2], strict=True) for w in ("-p", *pair)]
+    with monkeypatch.context() as patched:
+        patched.setattr("fairkd.recipes.distill_student", _interrupted)
+        assert run_main("train", "student", *words) == 130
+        assert capsys.readouterr().err.endswith("interrupted; the same command goes on from here\n")
+    assert run_main("train", "student", *words) == 0
+    assert re.fullmatch(
+        r"processes: 1\nteacher: \S+teacher-\w{12}\nstudent_fair: \S+student-\w{12}\n",
+        capsys.readouterr().out,
+    )
+
+
+def _interrupted(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.usefixtures("no_library")

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fairkd.arguments import join_pairs, read_experiment
+from fairkd.command_options import Pairs, ParameterFile
 from fairkd.errors import ArtifactError, FairkdError, ParameterError, plain_warnings
 from fairkd.interrupts import resumable
 from fairkd.list_commands import datasets, doctor, parameters
@@ -73,13 +74,8 @@ def _fairkd(
 
 @app.command(short_help="Run the notebooks and write the report.")
 def run(
-    parameters: Annotated[
-        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
-    ] = None,
-    params: Annotated[
-        Path | None,
-        typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p overrides it."),
-    ] = None,
+    parameters: Pairs = None,
+    params: ParameterFile = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="STEP", help="Repeat from this step on: 03, or its name.")
     ] = None,
@@ -131,13 +127,8 @@ def compare(
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
     every_pair: Annotated[bool, typer.Option("--every-pair", help="Combine each with each as well.")] = False,
-    parameters: Annotated[
-        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
-    ] = None,
-    params: Annotated[
-        Path | None,
-        typer.Option("--params", metavar="FILE", help="YAML file of parameters; options go before it."),
-    ] = None,
+    parameters: Pairs = None,
+    params: ParameterFile = None,
     force: Annotated[bool, typer.Option("--force", help="Repeat the analysis; models are kept.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the parameters and list the methods.")

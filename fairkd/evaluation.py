@@ -16,6 +16,7 @@ import pandas as pd
 from fairkd.errors import ParameterError
 from fairkd.frames import from_frames
 from fairkd.metrics import METRICS, measurement
+from fairkd.metrics.bootstrap import Resampled
 from fairkd.metrics.encoding import warn_empty_cells
 from fairkd.metrics.intervals import paired_interval, value_interval
 from fairkd.metrics.measurement import BootstrapOptions
@@ -269,9 +270,10 @@ def _evaluation(predictions: Predictions, model: str, options: BootstrapOptions)
     )
 
 
-def _comparison(
+def paired_table(
     models: Mapping[str, Predictions], model: str, baseline: str, options: BootstrapOptions
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, tuple[Resampled, Resampled]]:
+    """Return a row a metric, group, class and cell with both values, difference and interval, and the resamples."""
     pair = models[model], models[baseline]
     value, baseline_value = (measurement.values(one) for one in pair)
     resampled, baseline_resampled = measurement.resample(pair, options.replicates, options.seed)
@@ -285,9 +287,16 @@ def _comparison(
         high=high,
         model_value=value,
         baseline_value=baseline_value,
-        supported=(low > 0) | (high < 0),
         confidence=options.confidence,
     )
+    return table, (resampled, baseline_resampled)
+
+
+def _comparison(
+    models: Mapping[str, Predictions], model: str, baseline: str, options: BootstrapOptions
+) -> pd.DataFrame:
+    table, _ = paired_table(models, model, baseline, options)
+    table = table.assign(supported=(table["low"] > 0) | (table["high"] < 0))
     return table[table["level"].isin(["overall", "class"])][_COMPARISON_COLUMNS]
 
 

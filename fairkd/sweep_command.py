@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from fairkd.arguments import read_experiment
+from fairkd.command_options import Pairs, ParameterFile
 from fairkd.interrupts import resumable
 
 if TYPE_CHECKING:
@@ -25,13 +25,8 @@ def sweep(
         ),
     ],
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
-    parameters: Annotated[
-        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
-    ] = None,
-    params: Annotated[
-        Path | None,
-        typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p overrides it."),
-    ] = None,
+    parameters: Pairs = None,
+    params: ParameterFile = None,
     engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Annotated[
         str | None, typer.Option(help="Of a running Ray cluster; without it, Ray runs here only.")

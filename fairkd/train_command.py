@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fairkd.arguments import read_experiment
+from fairkd.command_options import Pairs, ParameterFile
 from fairkd.errors import ParameterError
 from fairkd.interrupts import resumable
 
@@ -24,13 +25,8 @@ def train(
             help="teacher, student or students (all three; the default). Students need the teacher.",
         ),
     ] = None,
-    parameters: Annotated[
-        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
-    ] = None,
-    params: Annotated[
-        Path | None,
-        typer.Option("--params", metavar="FILE", help="YAML file of parameters; -p overrides it."),
-    ] = None,
+    parameters: Pairs = None,
+    params: ParameterFile = None,
     metrics: Annotated[
         Path | None,
         typer.Option("--metrics", metavar="FILE", help="Follow the training of 'student' in this JSON file."),

@@ -48,7 +48,17 @@ LEVELS = {
         "tables_analysis",
     },
     4: {
-        *("arguments", "comparison", "display", "doctor", "execute", "export", "pipeline", "report"),
+        *(
+            "arguments",
+            "command_options",
+            "comparison",
+            "display",
+            "doctor",
+            "execute",
+            "export",
+            "pipeline",
+            "report",
+        ),
         *("interrupts", "run_state", "sweeps", "widgets"),
     },
     5: {"__main__", "cli", "sweep_command", "list_commands", "train_command"},

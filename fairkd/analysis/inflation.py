@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from fairkd.errors import FairkdWarning
-from fairkd.evaluation import FEW_SAMPLES, choose_baseline
+from fairkd.evaluation import FEW_SAMPLES, choose_baseline, paired_table
 from fairkd.frames import from_frames
 from fairkd.metrics import measurement
 from fairkd.metrics.confusion import Floats
-from fairkd.metrics.intervals import paired_interval, paired_p_value
+from fairkd.metrics.intervals import paired_p_value
 from fairkd.metrics.measurement import BootstrapOptions
 from fairkd.predictions import Predictions, align
 
@@ -102,23 +102,10 @@ def holm(p_values: Floats) -> Floats:
 def _compared(
     models: Mapping[str, Predictions], model: str, baseline: str, options: BootstrapOptions
 ) -> pd.DataFrame:
-    pair = models[model], models[baseline]
-    value, baseline_value = (measurement.values(one) for one in pair)
-    drawn, baseline_drawn = measurement.resample(pair, options.replicates, options.seed)
-    difference = value - baseline_value
-    low, high = paired_interval(difference, drawn, baseline_drawn, options.confidence)
-    swapped = measurement.swap_tests(pair, options.replicates, options.seed)
-    table = measurement.layout(pair[1]).assign(
-        model=model,
-        baseline=baseline,
-        value=difference,
-        low=low,
-        high=high,
-        model_value=value,
-        baseline_value=baseline_value,
-        p_value=np.fmax(paired_p_value(difference, drawn, baseline_drawn), swapped),
-        confidence=options.confidence,
-    )
+    table, resampled = paired_table(models, model, baseline, options)
+    p_values = paired_p_value(table["value"].to_numpy(), *resampled)
+    swapped = measurement.swap_tests((models[model], models[baseline]), options.replicates, options.seed)
+    table["p_value"] = np.fmax(p_values, swapped)
     table["family"] = [f"{model} − {baseline}: {level}" for level in table["level"]]
     return _judged(table, 1 - options.confidence)[_COLUMNS]
 

@@ -48,6 +48,7 @@ SHOWN = {
         "KD",
         "KD + gradient reversal, weight 10",
         "KD + projection, weight 3",
+        "KD + resampling",
         "MFD",
         f"student alone, {cifar10s.DI}",
         f"{cifar10s.DI} teacher → KD + resampling",

@@ -19,6 +19,7 @@ Other columns are ignored. A table of :meth:`Predictions.to_parquet` is taken as
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -27,13 +28,16 @@ from fairkd.errors import DataError
 from fairkd.predictions import COLUMNS, Predictions
 from fairkd.shown import first_of
 
+#: Predictions, or a table that holds them as the module describes.
+AnyPredictions: TypeAlias = Predictions | pd.DataFrame
+
 PREFIX = "prob_"
 #: How far the probabilities of a sample may be from a sum of 1: what single precision and rounding leave.
 _TOLERANCE = 1e-3
 
 
 def from_frames(
-    models: Mapping[str, Predictions | pd.DataFrame],
+    models: Mapping[str, AnyPredictions],
 ) -> dict[str, Predictions]:
     """Turn each model's table into predictions that name the same classes and groups.
 
@@ -66,6 +70,11 @@ def from_frames(
         else (one if isinstance(one, Predictions) else Predictions(one))
         for name, one in models.items()
     }
+
+
+def as_predictions(predictions: AnyPredictions) -> Predictions:
+    """Turn one model's table into predictions, as :func:`from_frames` does."""
+    return from_frames({"model": predictions})["model"]
 
 
 def class_columns(frame: pd.DataFrame) -> dict[str, str]:

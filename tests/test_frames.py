@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fairkd import analysis
 from fairkd.errors import DataError
 from fairkd.evaluation import compare, evaluate
 from fairkd.frames import from_frames
@@ -221,3 +222,35 @@ def faulty(**cells: Any) -> pd.DataFrame:
 def test_every_fault_is_named_with_a_way_out(table: Any, message: str) -> None:
     with pytest.raises(DataError, match=f"the predictions of 'mine'.* {message}"):
         evaluate(table, model="mine")
+
+
+@pytest.mark.parametrize(
+    "analyse",
+    [
+        analysis.calibration_by_group,
+        analysis.reliability,
+        lambda one: analysis.modal([one, one]).frame,
+        lambda one: analysis.across_seeds([one, one], replicates=20),
+        lambda one: analysis.disagreement(one, one),
+        lambda one: analysis.exemplars(one, one, every_sample=True),
+        lambda one: analysis.counterfactual_flips(one),
+        lambda one: analysis.prediction_sensitivity(one, np.arange(90.0)),
+        lambda one: analysis.calibrate_groups(one, one).frame,
+        lambda one: (
+            analysis.retrain_last_layer(one, one, *2 * [np.random.default_rng(0).random((90, 2))]).frame
+        ),
+    ],
+)
+def test_analyses_take_tables_as_well(analyse: Callable[[Any], pd.DataFrame]) -> None:
+    columns = {f"prob_{name}": column for name, column in zip(NAMES, probabilities().T, strict=True)}
+    table = frame(unit=np.repeat(np.arange(15), 6), **columns).drop(columns="prediction")
+    # Each unit is shown once in each group, as far as classes repeat.
+    table["unit"] = table["label"] + (table.groupby(["label", "group"]).cumcount()).astype(str)
+    pd.testing.assert_frame_equal(analyse(table), analyse(from_frames({"model": table})["model"]))
+
+
+def test_thresholds_take_tables_as_well() -> None:
+    table = frame().assign(prob_yes=probabilities()[:, 0]).drop(columns="prediction")
+    table = table.assign(label=np.where(table["label"] == "ant", "yes", "no"), prob_no=1 - table["prob_yes"])
+    found = analysis.optimize_thresholds(table, table)
+    assert found.class_names == ["no", "yes"] and len(found) == 90

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from fairkd.frames import AnyPredictions, as_predictions
 from fairkd.metrics.bootstrap import bootstrap_calibration
 from fairkd.metrics.calibration import (
     BINS,
@@ -32,7 +33,7 @@ _DEFINITIONS = {
 
 
 def calibration_by_group(
-    predictions: Predictions,
+    predictions: AnyPredictions,
     *,
     bins: int = BINS,
     replicates: int = 2000,
@@ -42,7 +43,7 @@ def calibration_by_group(
     """Compute calibration errors, Brier score and the confidence of errors, for all samples and for each group.
 
     Args:
-        predictions: with probabilities.
+        predictions: with probabilities, or a table of such as :mod:`fairkd.frames` describes it.
         bins: bins of equal mass, of each group's own confidences.
         replicates: resamples for the intervals of the two calibration errors.
         confidence: nominal coverage, (0, 1).
@@ -62,7 +63,10 @@ def calibration_by_group(
         DataError: the predictions hold no probabilities.
         ParameterError: an option out of range.
     """
-    options = BootstrapOptions(replicates, confidence, bootstrap_seed)
+    options, predictions = (
+        BootstrapOptions(replicates, confidence, bootstrap_seed),
+        as_predictions(predictions),
+    )
     every = {"all": np.ones(len(predictions), dtype=bool)}
     every |= {name: predictions.groups == code for code, name in enumerate(predictions.group_names)}
     tables = [_rows(predictions, rows, bins, options).assign(group=name) for name, rows in every.items()]
@@ -70,11 +74,11 @@ def calibration_by_group(
     return table[["group", "metric", "value", "low", "high", "noise_floor", "n", "definition"]]
 
 
-def reliability(predictions: Predictions, *, bins: int = 10, confidence: float = 0.95) -> pd.DataFrame:
+def reliability(predictions: AnyPredictions, *, bins: int = 10, confidence: float = 0.95) -> pd.DataFrame:
     """Return the reliability diagram's bins for all samples and for each group, in bins of equal mass.
 
     Args:
-        predictions: with probabilities.
+        predictions: as :func:`calibration_by_group`.
         bins: number of bins, fewer where confidences are tied.
         confidence: nominal coverage, (0, 1).
 
@@ -86,6 +90,7 @@ def reliability(predictions: Predictions, *, bins: int = 10, confidence: float =
         DataError: the predictions hold no probabilities.
         ParameterError: ``bins`` below 1.
     """
+    predictions = as_predictions(predictions)
     every = {"all": np.ones(len(predictions), dtype=bool)}
     every |= {name: predictions.groups == code for code, name in enumerate(predictions.group_names)}
     tables = [

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fairkd.errors import DataError
+from fairkd.frames import AnyPredictions, from_frames
 from fairkd.metrics.proportions import wilson_interval
 from fairkd.predictions import Predictions, align
 
@@ -30,12 +31,14 @@ DISAGREE = "predictions differ"
 _SMALLEST = 1e-12
 
 
-def disagreement(teacher: Predictions, student: Predictions, *, confidence: float = 0.95) -> pd.DataFrame:
+def disagreement(
+    teacher: AnyPredictions, student: AnyPredictions, *, confidence: float = 0.95
+) -> pd.DataFrame:
     """Count what became of the samples, for all and for each group.
 
     Args:
-        teacher: predictions of the original model.
-        student: predictions of the compressed model on the same samples.
+        teacher: predictions of the original model, or a table as :mod:`fairkd.frames` describes it.
+        student: those of the compressed model on the same samples.
         confidence: nominal coverage, (0, 1).
 
     Returns:
@@ -48,7 +51,7 @@ def disagreement(teacher: Predictions, student: Predictions, *, confidence: floa
     """
     table = _paired(teacher, student)
     every = {"all": np.ones(len(table), dtype=bool)}
-    every |= {name: (table["group"] == name).to_numpy() for name in teacher.group_names}
+    every |= {name: (table["group"] == name).to_numpy() for name in table["group"].cat.categories}
     rows = []
     for name, members in every.items():
         outcomes, units = table["outcome"][members], table["unit"][members].nunique()
@@ -63,7 +66,9 @@ def disagreement(teacher: Predictions, student: Predictions, *, confidence: floa
     return summary.assign(share=share, low=low, high=high)
 
 
-def exemplars(teacher: Predictions, student: Predictions, *, every_sample: bool = False) -> pd.DataFrame:
+def exemplars(
+    teacher: AnyPredictions, student: AnyPredictions, *, every_sample: bool = False
+) -> pd.DataFrame:
     """List the samples on which teacher and student disagree, those that lost most first.
 
     The margin of a model is the log-probability of the true class minus that of the likeliest other class, nats:
@@ -88,11 +93,11 @@ def exemplars(teacher: Predictions, student: Predictions, *, every_sample: bool 
     return table.sort_values(["margin_change", "index"], kind="stable").reset_index(drop=True)
 
 
-def modal(seeds: Sequence[Predictions]) -> Predictions:
+def modal(seeds: Sequence[AnyPredictions]) -> Predictions:
     """Reduce the predictions of several seeds to the class that most of them predict.
 
     Args:
-        seeds: predictions on the same samples, at least one.
+        seeds: predictions, or tables as :mod:`fairkd.frames` describes them, on the same samples; at least one.
 
     Returns:
         Predictions with that class; of several classes with as many votes the one with the larger mean probability
@@ -103,7 +108,7 @@ def modal(seeds: Sequence[Predictions]) -> Predictions:
     """
     if not seeds:
         raise DataError("modal needs the predictions of at least one seed")
-    models = list(align({f"seed {number}": one for number, one in enumerate(seeds)}).values())
+    models = list(align(from_frames({f"seed {number}": one for number, one in enumerate(seeds)})).values())
     first = models[0]
     votes = np.zeros((len(first), len(first.class_names)))
     for one in models:
@@ -131,9 +136,9 @@ def margins(predictions: Predictions) -> np.ndarray:
     return np.asarray(own - logs.max(axis=1))
 
 
-def _paired(teacher: Predictions, student: Predictions) -> pd.DataFrame:
+def _paired(teacher: AnyPredictions, student: AnyPredictions) -> pd.DataFrame:
     """Return every sample with both predictions, its outcome and margins."""
-    old, new = align({"teacher": teacher, "student": student}).values()
+    old, new = align(from_frames({"teacher": teacher, "student": student})).values()
     right, still = old.predicted == old.labels, new.predicted == new.labels
     same = old.predicted == new.predicted
     outcome = np.select([right & ~still, ~right & still, right, same], OUTCOMES[:4], OUTCOMES[4])

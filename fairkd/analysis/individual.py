@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fairkd.errors import DataError, ParameterError
+from fairkd.frames import AnyPredictions, as_predictions
 from fairkd.metrics.clusters import cluster_mean
 from fairkd.metrics.confusion import Floats
 from fairkd.metrics.proportions import wilson_interval
@@ -15,7 +16,7 @@ from fairkd.predictions import Predictions
 
 
 def prediction_sensitivity(
-    predictions: Predictions,
+    predictions: AnyPredictions,
     inputs: np.ndarray,
     *,
     max_rows: int = 2000,
@@ -49,7 +50,7 @@ def prediction_sensitivity(
     """
     if max_rows < 2:
         raise ParameterError(f"max_rows={max_rows} is not allowed: at least 2")
-    inputs = np.asarray(inputs)
+    inputs, predictions = np.asarray(inputs), as_predictions(predictions)
     if len(inputs) != len(predictions):
         raise DataError(
             f"there are {len(inputs)} inputs and {len(predictions)} predictions; needed: one of each a sample"
@@ -77,7 +78,7 @@ def prediction_sensitivity(
     )
 
 
-def counterfactual_flips(predictions: Predictions, *, confidence: float = 0.95) -> pd.DataFrame:
+def counterfactual_flips(predictions: AnyPredictions, *, confidence: float = 0.95) -> pd.DataFrame:
     """How often the prediction changes where the same unit is shown in another group.
 
     For units with exactly one sample in each of two groups (a digit in red and in green) and one label: the share whose
@@ -86,7 +87,7 @@ def counterfactual_flips(predictions: Predictions, *, confidence: float = 0.95) 
     the group.
 
     Args:
-        predictions: of data that show units in several groups.
+        predictions: of data that show units in several groups; or a table as :mod:`fairkd.frames` describes it.
         confidence: nominal coverage, (0, 1).
 
     Returns:
@@ -98,6 +99,7 @@ def counterfactual_flips(predictions: Predictions, *, confidence: float = 0.95) 
     Raises:
         DataError: no unit is shown in two groups.
     """
+    predictions = as_predictions(predictions)
     frame = pd.DataFrame({"unit": pd.factorize(predictions.units)[0], "group": predictions.groups})
     frame["label"], frame["row"] = predictions.labels, np.arange(len(frame))
     frame = frame[frame["group"] >= 0]

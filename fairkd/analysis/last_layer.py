@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.preprocessing import StandardScaler
 
-from fairkd.analysis.postprocess import check_alike
+from fairkd.analysis.postprocess import both
 from fairkd.errors import DataError, ParameterError
+from fairkd.frames import AnyPredictions
 from fairkd.metrics.confusion import Floats
 from fairkd.predictions import Predictions
 
@@ -19,8 +20,8 @@ _STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 
 
 def retrain_last_layer(
-    validation: Predictions,
-    test: Predictions,
+    validation: AnyPredictions,
+    test: AnyPredictions,
     validation_features: np.ndarray,
     test_features: np.ndarray,
     *,
@@ -39,8 +40,8 @@ def retrain_last_layer(
     may hold few samples.
 
     Args:
-        validation: the model's predictions; their labels and groups are what is fitted, samples without a group are
-            left out.
+        validation: the model's predictions, or a table as :mod:`fairkd.frames` describes it; their labels and groups
+            are what is fitted, samples without a group are left out.
         test: its predictions of the samples that are decided.
         validation_features, test_features: pooled features ``(n, dim)`` of the same samples in the same order.
         repeats: draws of the balanced samples, at least 1.
@@ -58,7 +59,7 @@ def retrain_last_layer(
         raise ParameterError(
             f"repeats={repeats} is not allowed: at least 1 draw of balanced samples is needed"
         )
-    check_alike(validation, test)
+    validation, test = both(validation, test)
     for name, features, of in (
         ("validation_features", validation_features, validation),
         ("test_features", test_features, test),

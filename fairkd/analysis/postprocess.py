@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from fairkd.errors import DataError, ParameterError
+from fairkd.frames import AnyPredictions, from_frames
 from fairkd.predictions import Predictions
 from fairkd.teachers import calibration_temperatures
 
@@ -29,7 +30,11 @@ _SMALLEST = 1e-300
 
 
 def optimize_thresholds(
-    validation: Predictions, test: Predictions, *, constraint: Constraint = "equalized_odds", seed: int = 0
+    validation: AnyPredictions,
+    test: AnyPredictions,
+    *,
+    constraint: Constraint = "equalized_odds",
+    seed: int = 0,
 ) -> Predictions:
     """Choose a threshold a group, possibly a random mixture of two, that meets a constraint on validation data.
 
@@ -38,7 +43,8 @@ def optimize_thresholds(
     training-time mitigation does not.
 
     Args:
-        validation: what the thresholds are fitted on; samples without a group are left out.
+        validation: predictions, or a table as :mod:`fairkd.frames` describes it: what the thresholds are fitted on;
+            samples without a group are left out.
         test: what they are applied to; samples without a group keep the model's own prediction.
         constraint: what is to be alike in the groups.
         seed: seed of the mixture's draws.
@@ -57,7 +63,7 @@ def optimize_thresholds(
         raise ParameterError(
             f"constraint={constraint!r} is not allowed: choose one of {', '.join(CONSTRAINTS)}"
         )
-    check_alike(validation, test)
+    validation, test = both(validation, test)
     if len(test.class_names) != 2:
         raise DataError(
             f"optimize_thresholds needs 2 classes, these predictions have {len(test.class_names)}; for more, "
@@ -90,14 +96,14 @@ def optimize_thresholds(
     )
 
 
-def calibrate_groups(validation: Predictions, test: Predictions) -> Predictions:
+def calibrate_groups(validation: AnyPredictions, test: AnyPredictions) -> Predictions:
     """Divide each group's logits by the temperature that calibrates the group on validation data.
 
     Temperature scaling (Guo et al. 2017, arXiv 1706.04599), one a group; any number of classes. A temperature changes
     confidences, not which class is likeliest: accuracies and all that is made of them stay.
 
     Args:
-        validation: what the temperatures are fitted on.
+        validation: predictions, or a table as :mod:`fairkd.frames` describes it: what the temperatures are fitted on.
         test: what they are applied to. A group with fewer than 50 validation samples, and samples without a group, take
             the temperature of all.
 
@@ -107,7 +113,7 @@ def calibrate_groups(validation: Predictions, test: Predictions) -> Predictions:
     Raises:
         DataError: other classes or groups in validation than in test, or no probabilities.
     """
-    check_alike(validation, test)
+    validation, test = both(validation, test)
     temperatures = calibration_temperatures(validation, "group").numpy().astype(np.float64)
     # A missing group is -1, and so finds the last entry.
     logits = np.log(np.clip(test.probabilities, _SMALLEST, None)) / temperatures[test.groups][:, None]
@@ -135,16 +141,18 @@ def _scorer() -> Any:
     return Given()
 
 
-def check_alike(validation: Predictions, test: Predictions) -> None:
-    """Raise unless classes and groups are the same.
+def both(validation: AnyPredictions, test: AnyPredictions) -> tuple[Predictions, Predictions]:
+    """Return both as predictions of the same classes and groups.
 
     Raises:
-        DataError: names those of both.
+        DataError: a malformed table, or other classes or groups in one than in the other; names those of both.
     """
+    validation, test = from_frames({"validation": validation, "test": test}).values()
     for what, names in (("classes", "class_names"), ("groups", "group_names")):
         fitted, applied = getattr(validation, names), getattr(test, names)
         if fitted != applied:
             raise DataError(f"validation and test predictions have other {what}: {fitted} and {applied}")
+    return validation, test
 
 
 def _check_groups(validation: Predictions, test: Predictions) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from fairkd.errors import DataError
+from fairkd.frames import AnyPredictions, from_frames
 from fairkd.metrics import measurement
 from fairkd.metrics.confusion import Floats
 from fairkd.metrics.measurement import BootstrapOptions
@@ -26,8 +27,8 @@ from fairkd.predictions import Predictions, align
 
 
 def across_seeds(
-    models: Sequence[Predictions],
-    baselines: Sequence[Predictions] | None = None,
+    models: Sequence[AnyPredictions],
+    baselines: Sequence[AnyPredictions] | None = None,
     *,
     replicates: int = 2000,
     confidence: float = 0.95,
@@ -116,7 +117,9 @@ def _quantile(sample: Floats, between: Floats, seeds: int, confidence: float) ->
     return np.asarray(t.ppf(0.5 + confidence / 2, freedom))
 
 
-def _aligned(models: Sequence[Predictions], baselines: Sequence[Predictions] | None) -> list[Predictions]:
+def _aligned(
+    models: Sequence[AnyPredictions], baselines: Sequence[AnyPredictions] | None
+) -> list[Predictions]:
     others = [] if baselines is None else list(baselines)
     if len(models) < 2 or (baselines is not None and len(others) != len(models)):
         raise DataError(
@@ -126,4 +129,4 @@ def _aligned(models: Sequence[Predictions], baselines: Sequence[Predictions] | N
     names = [f"model {seed}" for seed in range(len(models))] + [
         f"baseline {seed}" for seed in range(len(others))
     ]
-    return list(align(dict(zip(names, [*models, *others], strict=True))).values())
+    return list(align(from_frames(dict(zip(names, [*models, *others], strict=True)))).values())

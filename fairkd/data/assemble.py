@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from fairkd.data.bias import TINTS, assign_groups, majority_of_classes, subsample_to_skew
+from fairkd.data.bias import TINTS, assign_groups, majority_group, majority_of_classes, subsample_to_skew
 from fairkd.data.copies import warn_of_copies
 from fairkd.data.effects import EFFECTS
 from fairkd.data.lazy import LazyImages
@@ -187,7 +187,7 @@ class _Assembly:
             return parts, "as found in the data"
         share = f"{100 * self.skew:g} %"
         if self.effect is not None:
-            names = self._majority_names()
+            names = self._majority_names(self._majority())
             return parts, (
                 f"in training {share} of each class has its majority {self.effect.attribute}: {names}; in "
                 "validation and test every image appears in each"
@@ -205,10 +205,13 @@ class _Assembly:
             )
         ]
         sizes = f"{len(kept):,} of {len(train):,} training images are kept"
-        return {**parts, "train": kept}, f"{sizes}, so that {share} of each class is in its majority group"
+        names = self._majority_names(majority_group(len(self.target.names), len(self.group.names)))
+        return {
+            **parts,
+            "train": kept,
+        }, f"{sizes}, so that {share} of each class is in its majority group: {names}"
 
-    def _majority_names(self) -> str:
-        majority = self._majority()
+    def _majority_names(self, majority: np.ndarray) -> str:
         listed = [
             f"{name} for {', '.join(np.array(self.target.names)[majority == group])}"
             for group, name in enumerate(self.group.names)

@@ -286,7 +286,8 @@ def _print_models(experiment: Experiment) -> None:
 def _print_headline(folder: Path) -> None:
     from fairkd.report.summary import read_metrics, table
 
-    headline = table(read_metrics(folder), _TABLE_METRICS)
+    metrics = read_metrics(folder)
+    headline = table(metrics, _TABLE_METRICS)
     if not headline.columns:
         return
     shown = Table("model", *(f"{column.label.lower()}" for column in headline.columns), box=None)
@@ -294,6 +295,8 @@ def _print_headline(folder: Path) -> None:
         cells = [column.cells[row] for column in headline.columns]
         shown.add_row(escape(label), *(f"{cell.text}\n[dim]{escape(cell.interval)}[/]" for cell in cells))
     _out.print(shown)
+    for sentence in metrics.get("findings", ()):
+        _print(sentence)
 
 
 def _print(text: str) -> None:

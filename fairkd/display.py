@@ -137,11 +137,18 @@ def show_methods(console: Console, folder: Path) -> None:
 
     from fairkd.comparison import methods_table, summarize_methods
 
-    table = methods_table(summarize_methods(pd.read_csv(folder / "methods.csv")))
+    summary = summarize_methods(pd.read_csv(folder / "methods.csv"))
+    collapsed = set(summary.loc[summary["collapsed"], "method"])
+    table = methods_table(summary)
     columns = ["accuracy", "mean recall gap", "Δ mean recall gap"]
     shown = Table(
         Column("method", overflow="fold"), *(Column(name, no_wrap=True) for name in columns), box=None
     )
     for method, cells in table[columns].iterrows():
-        shown.add_row(escape(str(method)), *(escape(cell) for cell in cells))
+        name = f"{method} †" if method in collapsed else str(method)
+        shown.add_row(escape(name), *(escape(cell) for cell in cells))
     console.print(shown)
+    if collapsed:
+        console.print(
+            "† collapsed with some seed: it predicts at most half of the classes, and its gap says nothing"
+        )

@@ -53,7 +53,8 @@ def evaluate(
         model: the model's name in the table.
         run: the run's name in the table.
         seed: the training seed, for the table.
-        replicates: bootstrap resamples, at least 1; the tails of a 95 % interval want 1000 or more.
+        replicates: bootstrap resamples, at least 1; the tails of a 95 % interval want 1000 or more. They keep how many
+            samples every class × group cell has: intervals are of other samples in the same proportions.
         confidence: nominal coverage of the intervals, in (0, 1).
         bootstrap_seed: seed of the resamples.
 
@@ -109,7 +110,8 @@ def compare(
         better, supported, definition, confidence``: for each model but the baseline every metric in
         ``METRICS``, then ``recall_gap`` by class (with ``n`` the samples of its smallest group). ``value``
         is the model's minus the baseline's, ``better`` says which direction of the metric is better, and
-        ``supported`` whether the interval excludes 0.
+        ``supported`` whether the interval excludes 0; where no resample differs, so that it has no width, the
+        randomisation test of :func:`fairkd.analysis.inflation` decides.
 
     Raises:
         DataError: a malformed table, or models that do not cover the same samples; says what differs.
@@ -195,7 +197,8 @@ def summarize(
 
 
 def findings(
-    comparison: pd.DataFrame, metrics: Sequence[str] = ("accuracy", "worst_group_accuracy", "recall_gap")
+    comparison: pd.DataFrame,
+    metrics: str | Sequence[str] = ("accuracy", "worst_group_accuracy", "recall_gap"),
 ) -> list[str]:
     """Put a comparison into neutral sentences, computed from its numbers.
 
@@ -212,6 +215,7 @@ def findings(
     """
     if not isinstance(comparison, pd.DataFrame) or "baseline" not in comparison:
         raise ParameterError("this is no comparison of models; pass what fairkd.compare returns")
+    metrics = (metrics,) if isinstance(metrics, str) else metrics
     overall = _overall(comparison)
     sentences = []
     for metric in metrics:
@@ -296,7 +300,13 @@ def _comparison(
     models: Mapping[str, Predictions], model: str, baseline: str, options: BootstrapOptions
 ) -> pd.DataFrame:
     table, _ = paired_table(models, model, baseline, options)
-    table = table.assign(supported=(table["low"] > 0) | (table["high"] < 0))
+    supported = ((table["low"] > 0) | (table["high"] < 0)).to_numpy()
+    # Where no resample differs, as where a cell is all right or all wrong, the width of 0 is no certainty.
+    stuck = supported & (table["low"] == table["high"]).to_numpy()
+    if stuck.any():
+        swapped = measurement.swap_tests((models[model], models[baseline]), options.replicates, options.seed)
+        supported = np.where(stuck, swapped <= 1 - options.confidence, supported)
+    table = table.assign(supported=supported)
     return table[table["level"].isin(["overall", "class"])][_COMPARISON_COLUMNS]
 
 
@@ -319,6 +329,9 @@ def _sentence(row: Mapping[str, Any]) -> str:
     relation = f"{abs(row['value']):.3f} {'above' if row['value'] > 0 else 'below'} that of {row['baseline']}"
     if abs(row["value"]) < 0.0005:
         relation = f"that of {row['baseline']} to three decimals"
+    stuck = row["low"] == row["high"]
     verdict = "the interval excludes 0" if row["supported"] else "the data do not settle the sign"
+    if stuck:
+        verdict = f"no resample differs; by a randomisation test {'' if row['supported'] else 'not '}settled"
     percent = f"{100 * row['confidence']:g} %"
     return f"The {title} of {row['model']} is {relation} ({percent} interval {low} to {high}): {verdict}."

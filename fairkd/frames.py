@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from fairkd.errors import DataError
+from fairkd.metrics.encoding import has_code_for_missing
 from fairkd.predictions import COLUMNS, Predictions
 from fairkd.shown import first_of
 
@@ -47,8 +48,13 @@ def from_frames(
         models: predictions, or tables as the module describes them, by name.
 
     Raises:
-        DataError: a table that is malformed; says whose, what and the way out.
+        DataError: a table that is malformed, or no names; says whose, what and the way out.
     """
+    if not isinstance(models, Mapping):
+        raise DataError(
+            f"the models are a {type(models).__name__}; needed: predictions by name, for example "
+            '{"teacher": one, "student": other}'
+        )
     tables = {name: one for name, one in models.items() if not isinstance(one, Predictions)}
     for name, table in tables.items():
         _check_table(table, name)
@@ -106,13 +112,14 @@ def _check_table(frame: object, name: str) -> None:
         if column in frame and frame[column].isna().any():
             lacking = int(frame[column].isna().sum())
             raise DataError(
-                f"the predictions of {name!r} lack {lacking} values in {column}: fill them or leave those rows out"
+                f"the predictions of {name!r} lack {lacking} values in {column}: fill them or leave those rows out "
+                "(NA and None in a CSV are missing values, no classes)"
             )
 
 
 def _check_values(frame: pd.DataFrame, name: str) -> None:
     """Refuse what would give numbers without a meaning: several models or splits at once, scores as classes."""
-    for column in ("model", "split"):
+    for column in ("model", "seed", "split"):
         found = frame[column].unique() if column in frame else []
         if len(found) > 1:
             names = ", ".join(sorted(_texts(found)))
@@ -246,10 +253,8 @@ def _codes(column: pd.Series, names: Sequence[str]) -> np.ndarray:
 
 
 def _known_groups(column: pd.Series) -> pd.Series:
-    """Return the groups with the code -1, among integers from 0, as missing."""
-    if column.dtype.kind == "i" and column.min() == -1:
-        return column.astype("Int64").mask(column == -1)
-    return column
+    """Return the groups with the code -1, among whole numbers, as missing."""
+    return column.mask(column == -1) if has_code_for_missing(column) else column
 
 
 def _texts(values: Iterable[object]) -> list[str]:

@@ -164,9 +164,12 @@ def describe_temperature(calibration: float, temperature: float, entropies: pd.D
     if len(rows) > 1:
         top, bottom = rows.loc[rows["entropy"].idxmax()], rows.loc[rows["entropy"].idxmin()]
         overlap = top["low"] <= bottom["high"]
+        values = [f"{row['entropy']:.3f}" for row in (top, bottom)]
         sentences.append(
-            f"At T = {temperature:g} the mean entropy is largest for {top['group']} ({top['entropy']:.3f} nats) and "
-            f"smallest for {bottom['group']} ({bottom['entropy']:.3f}); their intervals "
+            f"At T = {temperature:g} the groups' mean entropies are equal to three decimals ({values[0]} nats)."
+            if values[0] == values[1]
+            else f"At T = {temperature:g} the mean entropy is largest for {top['group']} ({values[0]} nats) and "
+            f"smallest for {bottom['group']} ({values[1]}); their intervals "
             f"{'overlap' if overlap else 'do not overlap'}."
         )
     return sentences
@@ -176,13 +179,14 @@ def choose_weight(table: pd.DataFrame, tolerance: float) -> float | None:
     """Return the weight with the smallest recall gap among those within ``tolerance`` of the best accuracy.
 
     Args:
-        table: rows ``adversary_weight, accuracy, recall_gap`` on validation data.
+        table: rows ``adversary_weight, accuracy, recall_gap, collapsed`` on validation data.
         tolerance: accuracy that may be given up, [0, 1].
 
     Returns:
-        The smaller of two equally good ones; ``None`` where no recall gap is defined, as with one group.
+        The smaller of two equally good ones; ``None`` where no recall gap is defined, as with one group, or every
+        student has collapsed.
     """
-    table = table.sort_values("adversary_weight")
+    table = table[~table["collapsed"]].sort_values("adversary_weight")
     place = fairest_near_best(table["accuracy"].to_numpy(), table["recall_gap"].to_numpy(), tolerance)
     return None if place is None else float(table["adversary_weight"].iloc[place])
 
@@ -191,7 +195,8 @@ def describe_weights(table: pd.DataFrame, chosen: float, tolerance: float) -> li
     """Say which weight the rule would choose on validation data, and whether the run uses it."""
     best = choose_weight(table, tolerance)
     if best is None:
-        return ["No recall gap is defined on the validation data, so that the rule names no weight."]
+        why = "every student has collapsed" if table["collapsed"].all() else "no recall gap is defined"
+        return [f"On the validation data {why}, so that the rule names no weight."]
     row = table.set_index("adversary_weight").loc[best]
     same = "the one this run uses" if best == chosen else f"not the one this run uses ({chosen:g})"
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import linecache
 import re
 import sys
@@ -23,6 +24,7 @@ _Made = TypeVar("_Made")
 _SCOPES = {"distiller": "distillation", "mitigation": "mitigation"}
 #: Names of losses and of the adversary's terms, and the word for every method.
 _RESERVED = ("adversary", "all", "distill", "task")
+_GIVEN = {"Term": "Context", "Mitigation": "Setup"}
 #: Where a plugin's module holds the hash of its text.
 _MARK = "__fairkd_source__"
 
@@ -182,7 +184,58 @@ def make_own(
         torch.manual_seed(given.seed)
         made = make(replace(given, options=_OwnOptions(method, given.options, options)))
     check_type(made, kind, f"what the {method} makes", f"derive it from fairkd's {kind.__name__}")
+    check_hooks(type(made), kind, method)
     return made
+
+
+def check_maker(make: Callable[..., Any], base: type, method: str) -> None:
+    """Check, before anything is trained, that a method can be made and called as fairkd does it.
+
+    Args:
+        make: what is registered: a class, or a function.
+        base: what a class must be derived from, and a function return.
+        method: what it is called in messages.
+
+    Raises:
+        ParameterError: says what is needed.
+    """
+    if isinstance(make, type):
+        if not issubclass(make, base):
+            raise ParameterError(f"{method}: derive {make.__name__} from fairkd's {base.__name__}")
+        check_hooks(make, base, method)
+    try:
+        inspect.signature(make).bind(None)
+    except TypeError as error:
+        raise ParameterError(
+            f"{method}: fairkd calls {make.__name__} with one argument, a {_GIVEN[base.__name__]}, and needs a "
+            f"{base.__name__} from it; this takes others ({first_line(error)})"
+        ) from error
+
+
+def check_hooks(made: type, base: type, method: str) -> None:
+    """Check that a class overrides something of its base class, and that all it overrides takes the same arguments.
+
+    Raises:
+        ParameterError: names the method and what it is called with.
+    """
+    hooks = {name: one for name, one in vars(base).items() if inspect.isfunction(one) and name[0] != "_"}
+    overridden = [name for name, one in hooks.items() if getattr(made, name) is not one]
+    if not overridden and made is not base:
+        raise ParameterError(
+            f"{method} changes nothing: {made.__name__} overrides none of {', '.join(hooks)}; are they spelt so?"
+        )
+    for name in overridden:
+        parameters = list(inspect.signature(hooks[name]).parameters.values())
+        words = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+        try:
+            inspect.signature(getattr(made, name)).bind(
+                *parameters[: len(parameters) - len(words)], **dict.fromkeys(words)
+            )
+        except TypeError as error:
+            raise ParameterError(
+                f"{method}: {name}{inspect.signature(getattr(made, name))} cannot be called as fairkd does; needed: "
+                f"{name}({', '.join(one.name for one in parameters)})"
+            ) from error
 
 
 def _line(error: BaseException, path: Path) -> str:

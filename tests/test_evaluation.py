@@ -318,3 +318,30 @@ def test_no_warning_where_every_cell_has_samples() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluate(make((0.9, 0.6)), replicates=20)
+
+
+def test_resamples_that_cannot_differ_settle_nothing_by_themselves() -> None:
+    labels = np.resize([0, 1], 41)
+    one, other = (
+        pd.DataFrame({"label": labels, "group": np.resize([0, 0, 1, 1], 41), "prediction": np.full(41, code)})
+        for code in (0, 1)
+    )
+    # Two constant models: every resample has the same difference, of the odd sample.
+    rows = compare({"other": other, "one": one}, replicates=200)
+    row = rows[rows["metric"] == "accuracy"].iloc[0]
+    assert row["value"] == row["low"] == row["high"] == pytest.approx(1 / 41) and not row["supported"]
+    (said,) = findings(rows, "accuracy")
+    assert said.endswith("no resample differs; by a randomisation test not settled.")
+    # All right against all wrong is settled, though no resample differs there either.
+    right = one.assign(prediction=labels)
+    rows = compare({"wrong": one.assign(prediction=1 - labels), "right": right}, replicates=200)
+    row = rows[rows["metric"] == "accuracy"].iloc[0]
+    assert row["low"] == row["high"] == 1 and row["supported"]
+    assert findings(rows, "accuracy")[0].endswith("no resample differs; by a randomisation test settled.")
+
+
+@pytest.mark.parametrize(("name", "value"), [("replicates", "10"), ("replicates", 0), ("bootstrap_seed", -1)])
+def test_an_option_of_the_bootstrap_out_of_range_is_named(name: str, value: object) -> None:
+    table = pd.DataFrame({"label": [0, 1], "group": [0, 1], "prediction": [0, 1]})
+    with pytest.raises(ParameterError, match=rf"{name.removeprefix('bootstrap_')}={value!r} is not allowed"):
+        evaluate(table, **{name: value})

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from fairkd import analysis
-from fairkd.errors import DataError
+from fairkd.errors import DataError, FairkdWarning
 from fairkd.evaluation import compare, evaluate
 from fairkd.frames import from_frames
+from fairkd.metrics import accuracy_gap
 from fairkd.predictions import Predictions
 
 NAMES = ["ant", "bee", "cow"]
@@ -254,3 +255,28 @@ def test_thresholds_take_tables_as_well() -> None:
     table = table.assign(label=np.where(table["label"] == "ant", "yes", "no"), prob_no=1 - table["prob_yes"])
     found = analysis.optimize_thresholds(table, table)
     assert found.class_names == ["no", "yes"] and len(found) == 90
+
+
+def test_what_would_be_read_wrongly_is_refused() -> None:
+    table = frame()
+    two = pd.concat([table, table], ignore_index=True).assign(seed=np.repeat([0, 1], 90))
+    with pytest.raises(DataError, match=r"mix the seeds 0, 1: keep one"):
+        evaluate(two)
+    with pytest.raises(DataError, match=r"the groups are -1 and 1, .*give them names, or 0 and 1"):
+        evaluate(table.assign(group=2 * codes()["group"] - 1))
+    with pytest.raises(DataError, match=r"the models are a list; needed: predictions by name"):
+        compare([table, table])
+
+
+@pytest.mark.parametrize("kind", ["int64", "float64", "object", "Int64"])
+def test_minus_one_is_a_missing_group_in_whatever_numbers(kind: str) -> None:
+    groups = pd.Series(np.arange(90) // 3 % 3 - 1).astype(kind)
+    (one,) = from_frames({"model": frame(group=groups)}).values()
+    assert one.group_names == ["0", "1"] and (one.groups < 0).sum() == 30
+    values = codes()
+    with pytest.warns(FairkdWarning, match="30 of 90 samples have no group"):
+        gap = accuracy_gap(values["label"], values["prediction"], sensitive_features=groups)
+    known = np.arange(90) // 3 % 3 > 0
+    assert gap == accuracy_gap(
+        values["label"][known], values["prediction"][known], sensitive_features=groups[known]
+    )

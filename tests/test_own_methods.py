@@ -171,7 +171,8 @@ class Layered(fairkd.mitigation.Mitigation):
 
 @fairkd.register_mitigation("layered")
 class Made(Layered):
-    pass
+    def losses(self, outputs, batch, progress):
+        return {}
 
 @fairkd.register_mitigation("curious")
 def make(setup):
@@ -222,6 +223,57 @@ def test_a_cell_s_methods_are_told_by_the_cell(tiny_experiment):
     assert first and first == register(2, text) != register(3, text + "BETA = 2\n")
     with pytest.raises(ParameterError, match="the text of the mitigation 'celled' is not known"):
         exec(text, {})
+
+
+METHODS = """import fairkd
+from fairkd.distillers import Term
+from fairkd.mitigation import Mitigation
+import torch
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "@fairkd.register_distiller('odd')\nclass Odd(Term):\n"
+            "    def forward(self, student, teacher):\n        pass\n",
+            r"distiller 'odd': forward\(self, student, teacher\) cannot be called as fairkd does; needed: "
+            r"forward\(self, student, teachers, batch, progress, reduction\)",
+        ),
+        (
+            "@fairkd.register_distiller('odd')\ndef odd(student, teachers):\n    pass\n",
+            r"distiller 'odd': fairkd calls odd with one argument, a Context, and needs a Term from it",
+        ),
+        (
+            "@fairkd.register_distiller('odd')\nclass Odd(torch.nn.Module):\n    pass\n",
+            r"distiller 'odd': derive Odd from fairkd's Term",
+        ),
+        (
+            "@fairkd.register_mitigation('odd')\nclass Odd(Mitigation):\n"
+            "    def loss(self, outputs, batch):\n        pass\n",
+            r"mitigation 'odd' changes nothing: Odd overrides none of prepare, sampling_weights, task_loss, reduce",
+        ),
+        (
+            "@fairkd.register_mitigation('odd')\nclass Odd(Mitigation):\n"
+            "    def sampling_weights(self):\n        pass\n",
+            r"mitigation 'odd': sampling_weights\(self\) cannot be called as fairkd does; needed: .*labels, groups",
+        ),
+    ],
+)
+def test_a_method_that_cannot_work_is_refused_when_it_is_registered(tmp_path, code, said):
+    file = tmp_path / "odd.py"
+    file.write_text(METHODS + code, encoding="utf-8")
+    with pytest.raises(ParameterError, match=said):
+        fairkd.Experiment(plugin=file)
+
+
+def test_a_reduce_that_would_never_be_called_is_refused_before_training(tmp_path):
+    file = tmp_path / "odd.py"
+    code = "class Odd(Mitigation):\n    def reduce(self, losses, batch):\n        return losses.max()\n"
+    file.write_text(f"{METHODS}@fairkd.register_mitigation('odd')\n{code}", encoding="utf-8")
+    with pytest.raises(ParameterError, match="its reduce is never called; set weighs_samples = True in Odd"):
+        fairkd.check_experiment(fairkd.Experiment(plugin=file, mitigation="odd"))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def across_seeds(
     The interval of the mean is for new seeds and new test samples: ``mean ± t √(B + (A + AB) / S)``, t with
     Satterthwaite's degrees of freedom (Satterthwaite 1946, doi 10.2307/3002019). For what sampling error biases, such
     as gaps, the interval allows for any bias between 0 and the mean noise floor, of a difference between 0 and the
-    difference of both, as :mod:`fairkd.metrics.intervals`. Components are estimates: with few seeds A is a rough one.
+    difference of both, as :mod:`fairkd.metrics.intervals`, and ends where the metric does. Components are estimates:
+    with few seeds A is a rough one.
 
     Args:
         models: predictions of one method by seed, at least two, all on the same samples.
@@ -70,13 +71,16 @@ def across_seeds(
         floors = floors[:half] - floors[half:]
     bias = floors.mean(axis=0)
     seed, sample, both = components(values, draws)
-    mean, between = values.mean(axis=0), values.var(axis=0, ddof=1) / len(values)
+    # By chance few seeds may lie closer together than the test samples' part of their spread alone would have them.
+    mean, between = values.mean(axis=0), np.maximum(values.var(axis=0, ddof=1), both) / len(values)
     error = np.sqrt(sample + between)
     reach = _quantile(sample, between, len(values), options.confidence) * error
+    # Metrics lie in [0, 1].
+    smallest = 0 if baselines is None else -1
     columns = {
         "value": mean,
-        "low": mean - np.maximum(bias, 0) - reach,
-        "high": mean - np.minimum(bias, 0) + reach,
+        "low": np.clip(mean - np.maximum(bias, 0) - reach, smallest, 1),
+        "high": np.clip(mean - np.minimum(bias, 0) + reach, smallest, 1),
         "seeds": len(values),
         "seed_variance": seed,
         "sample_variance": sample,

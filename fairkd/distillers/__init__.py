@@ -23,7 +23,7 @@ from fairkd.distillers.logits import CTKD, DIST, DKD, KD, StandardizedKD
 from fairkd.distillers.relations import MFD, PKT, RKD, Similarity
 from fairkd.distillers.several import CoAdvise, Ensemble
 from fairkd.errors import ParameterError
-from fairkd.plugin import make_own, register
+from fairkd.plugin import check_maker, make_own, register
 
 __all__ = [
     "Context",
@@ -201,6 +201,7 @@ def register_distiller(
         raise ParameterError(f"reference_weight={reference_weight!r} of {name!r}: a number of at least 0")
 
     def add(make: _Make) -> _Make:
+        check_maker(make, Term, f"distiller {name!r}")
         _BY_NAME[name] = DistillerEntry(
             name, compares, description, source, reference_weight, (*options,), make, code
         )

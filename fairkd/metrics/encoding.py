@@ -46,7 +46,7 @@ def encode(y_true: Any, y_pred: Any, sensitive_features: Any = None) -> Encoded:
         y_true: true classes ``(n,)``.
         y_pred: predicted classes ``(n,)``.
         sensitive_features: groups ``(n,)``; ``None`` puts all samples into one. A group is missing where
-            the value is (None, NaN), or is -1 among integers from 0, as :class:`fairkd.data.ImageSet` has it.
+            the value is (None, NaN), or is -1 among whole numbers, as :class:`fairkd.data.ImageSet` has it.
 
     Raises:
         DataError: no samples, unequal lengths, missing classes, no group at all, several dimensions, or
@@ -60,9 +60,9 @@ def encode(y_true: Any, y_pred: Any, sensitive_features: Any = None) -> Encoded:
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise DataError(f"metrics need columns of one length, at least one sample; got {lengths}")
     groups, group_values = _codes({"sensitive_features": columns.pop("sensitive_features")})
-    if _has_code_for_missing(sensitive_features):
+    if has_code_for_missing(sensitive_features):
         # Values are in sorted order, so that -1 is the first.
-        groups, group_values = [groups[0] - 1], group_values[1:]
+        groups, group_values = [np.maximum(groups[0] - 1, -1)], group_values[1:]
     if not len(group_values):
         raise DataError("sensitive_features: no sample has a group, so that groups cannot be compared")
     classes, class_values = _codes(columns)
@@ -103,12 +103,25 @@ def warn_empty_cells(
     )
 
 
-def _has_code_for_missing(groups: Any) -> bool:
-    """Whether groups are integers, none below -1, with -1 among them."""
+def has_code_for_missing(groups: Any) -> bool:
+    """Whether groups are whole numbers, none below -1, with -1 among them.
+
+    Raises:
+        DataError: they are -1 and 1 alone, which is how some data sets code two groups.
+    """
     if isinstance(getattr(groups, "dtype", None), pd.CategoricalDtype):
         return False
-    codes = np.asarray(groups)
-    return codes.dtype.kind == "i" and codes.min() == -1
+    known = pd.Series(groups).dropna()
+    # An integer column that was merged, or has None, holds floats or objects.
+    if known.dtype == object and pd.api.types.infer_dtype(known) in ("integer", "floating"):
+        known = pd.to_numeric(known)
+    if known.dtype.kind not in "if" or known.min() != -1 or (known % 1 != 0).any():
+        return False
+    if set(known.unique()) == {-1, 1}:
+        raise DataError(
+            "the groups are -1 and 1, where -1 stands for a missing group: give them names, or 0 and 1"
+        )
+    return True
 
 
 def _codes(columns: Mapping[str, Any]) -> tuple[list[np.ndarray], pd.Index]:

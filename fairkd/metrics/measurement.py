@@ -57,8 +57,10 @@ class BootstrapOptions:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.replicates < 1:
-            raise ParameterError(f"replicates={self.replicates} is not allowed: at least 1")
+        for name, smallest in (("replicates", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or value < smallest:
+                raise ParameterError(f"{name}={value!r} is not allowed: a whole number, at least {smallest}")
         if not 0 < self.confidence < 1:
             raise ParameterError(f"confidence={self.confidence} is not allowed: between 0 and 1")
 

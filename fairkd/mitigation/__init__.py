@@ -25,7 +25,7 @@ from fairkd.mitigation.laftr import Laftr
 from fairkd.mitigation.recall_gap_critic import PublishedCritic, RecallGapCritic
 from fairkd.mitigation.uniform_confusion import UniformConfusion
 from fairkd.mitigation.weighting import ClassWeighted, GroupDRO, Resampling, Reweighting
-from fairkd.plugin import make_own, register
+from fairkd.plugin import check_maker, make_own, register
 
 __all__ = [
     "Adversary",
@@ -256,6 +256,7 @@ def register_mitigation(
     code = register("mitigation", name, options, taken, undo=lambda: _BY_NAME.pop(name, None), file=file)
 
     def add(make: _Make) -> _Make:
+        check_maker(make, Mitigation, f"mitigation {name!r}")
         _BY_NAME[name] = MitigationEntry(
             name, family, description, source, (*options,), make, adds_heads, code
         )
@@ -296,7 +297,12 @@ def create_mitigation(name: str, setup: Setup) -> Mitigation:
     entry = mitigation_entry(name)
     if not entry.code:
         return entry.make(setup)
-    return make_own(entry.make, setup, f"mitigation {name!r}", entry.options, Mitigation)
+    made = make_own(entry.make, setup, f"mitigation {name!r}", entry.options, Mitigation)
+    if type(made).reduce is not Mitigation.reduce and not made.weighs_samples:
+        raise ParameterError(
+            f"mitigation {name!r}: its reduce is never called; set weighs_samples = True in {type(made).__name__}"
+        )
+    return made
 
 
 def check_groups(name: str, num_groups: int, parameter: str = "mitigation") -> None:

@@ -48,7 +48,7 @@ class AdversaryWeightPanel(Panel):
             weights = ()
         self.weights = sorted({0.0, *weights, experiment.adversary_weight})
         self.weight = experiment.adversary_weight
-        self.scores: dict[float, dict[str, float]] = {}
+        self.scores: dict[float, dict[str, Any]] = {}
         for weight in self.weights:
             if is_trained(self.variant(weight), teacher, splits):
                 self.train(weight)
@@ -83,9 +83,10 @@ class AdversaryWeightPanel(Panel):
             for metric in ("accuracy", "recall_gap")
             for suffix, column in (("", "value"), ("_low", "low"), ("_high", "high"))
         }
+        self.scores[weight]["collapsed"] = student.collapsed
 
     def table(self) -> pd.DataFrame:
-        """Return a row a trained weight: ``adversary_weight``, accuracy, recall gap, limits, ``selected``."""
+        """Return a row a trained weight: ``adversary_weight``, scores, limits, ``collapsed``, ``selected``."""
         rows = [
             {"adversary_weight": weight, **scores, "selected": weight == self.weight}
             for weight, scores in sorted(self.scores.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from analysis_cases import balanced, predictions
 
@@ -88,3 +89,23 @@ def test_wrong_numbers_of_models_are_named() -> None:
         across_seeds(models[:1])
     with pytest.raises(DataError, match="got 3 models and 2 baselines"):
         across_seeds(models, models[:2])
+
+
+def test_limits_end_where_the_metric_does_and_two_seeds_that_agree_are_not_taken_for_certain():
+    rng = np.random.default_rng(0)
+    labels, groups = np.arange(200) % 2, np.arange(200) // 2 % 2
+    seeds = [
+        pd.DataFrame(
+            {
+                "label": labels,
+                "group": groups,
+                "prediction": np.where(rng.random(200) < 0.06, 1 - labels, labels),
+            }
+        )
+        for _ in range(2)
+    ]
+    table = across_seeds(seeds, replicates=200)
+    assert table["low"].dropna().ge(0).all() and table["high"].dropna().le(1).all()
+    least = np.sqrt(table["sample_variance"] + table["interaction_variance"] / 2)
+    known = least.notna()
+    assert (table["standard_error"] >= least - 1e-9)[known].all() and known.any()

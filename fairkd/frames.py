@@ -9,7 +9,7 @@ One row a sample, with the columns
 - optional ``index``: a stable id of the sample, by which models are paired (default: the row's number);
 - optional ``unit``: what the sample shows, shared by samples of one source (default: each row its own); intervals
   resample units;
-- optional ``split``: its name, one in the whole table.
+- optional ``split`` and ``seed``: a name or number, one in the whole table.
 
 Classes and groups may be text, whole numbers, booleans or categoricals, and become text: 1, 1.0 and "1" are one class.
 A categorical keeps its order; anything else is sorted, numbers by value; of two classes the later is the positive one.

@@ -912,18 +912,21 @@ def test_the_default_experiment_passes_the_check():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"dkd_beta": 3.0}, "dkd_beta=3.0 has no effect: distiller=kd does not read it, but dkd$"),
+        (
+            {"dkd_beta": 3.0},
+            "dkd_beta=3.0 has no effect on the student: distiller=kd does not read it, but dkd$",
+        ),
         (
             {"distiller": "none", "distill_weight": 0.5},
-            "distill_weight=0.5 has no effect: distiller=none does not read it, but every distiller but none$",
+            "distill_weight=0.5 has no effect on the student: distiller=none does not read it, but every distiller but",
         ),
         (
             {"mitigation": "reweighting", "adversary_weight": 3.0},
-            "adversary_weight=3.0 has no effect: mitigation=reweighting does not read it, but gradient_reversal, ",
+            "adversary_weight=3.0 has no effect on the student: mitigation=reweighting does not read it, but gradient_",
         ),
         (
             {"teacher_adversary_weight": 3.0},
-            "teacher_adversary_weight=3.0 has no effect: teacher_mitigation=none does not read it, but gradient_rev",
+            "teacher_adversary_weight=3.0 has no effect on the teacher: teacher_mitigation=none does not read it, but ",
         ),
     ],
 )

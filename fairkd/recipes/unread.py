@@ -31,8 +31,9 @@ def warn_of_unread(experiment: Experiment, settings: Sequence[Experiment] = ()) 
     """
     settings, changed = settings or (experiment,), experiment.changed()
     for name in _unread(changed, settings):
+        trained = "teacher" if _CHOICES[name] == "teacher_mitigation" else "student"
         warnings.warn(
-            f"{name}={changed[name]!r} has no effect: {_explained(name, settings)}",
+            f"{name}={changed[name]!r} has no effect on the {trained}: {_explained(name, settings)}",
             FairkdWarning,
             stacklevel=3,
         )

@@ -329,9 +329,9 @@ def _sentence(row: Mapping[str, Any]) -> str:
     relation = f"{abs(row['value']):.3f} {'above' if row['value'] > 0 else 'below'} that of {row['baseline']}"
     if abs(row["value"]) < 0.0005:
         relation = f"that of {row['baseline']} to three decimals"
-    stuck = row["low"] == row["high"]
-    verdict = "the interval excludes 0" if row["supported"] else "the data do not settle the sign"
-    if stuck:
+    if row["low"] == row["high"]:
         verdict = f"no resample differs; by a randomisation test {'' if row['supported'] else 'not '}settled"
+    else:
+        verdict = "the interval excludes 0" if row["supported"] else "the data do not settle the sign"
     percent = f"{100 * row['confidence']:g} %"
     return f"The {title} of {row['model']} is {relation} ({percent} interval {low} to {high}): {verdict}."

@@ -179,8 +179,9 @@ def _rows(folder: Path) -> Iterable[dict[str, Any]]:
             "dataset": _dataset(experiment),
         }
         rows = []
-        # Runs without a mitigation have no mitigated student.
-        for role in ROLES if "student_fair" in models else ROLES[:-1]:
+        for role in ROLES:
+            if role == "student_fair" and role not in models:
+                continue  # a run without a mitigation
             row = {**common, "model": role}
             for metric, one in models[role].items():
                 value, low, high = _columns(metric)

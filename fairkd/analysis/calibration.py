@@ -63,10 +63,8 @@ def calibration_by_group(
         DataError: the predictions hold no probabilities.
         ParameterError: an option out of range.
     """
-    options, predictions = (
-        BootstrapOptions(replicates, confidence, bootstrap_seed),
-        as_predictions(predictions),
-    )
+    options = BootstrapOptions(replicates, confidence, bootstrap_seed)
+    predictions = as_predictions(predictions)
     every = {"all": np.ones(len(predictions), dtype=bool)}
     every |= {name: predictions.groups == code for code, name in enumerate(predictions.group_names)}
     tables = [_rows(predictions, rows, bins, options).assign(group=name) for name, rows in every.items()]

@@ -117,7 +117,7 @@ class AdversaryWeightPanel(Panel):
     def widget(self) -> Any:
         import ipywidgets as w
 
-        from fairkd.widgets.figure import LiveFigure, refresh
+        from fairkd.widgets.figure import LiveFigure
 
         if not self.scores:
             self.train(self.weight)
@@ -142,7 +142,7 @@ class AdversaryWeightPanel(Panel):
             button.disabled = trained
             message.value = self._describe() if trained else "<p>No student has this weight yet.</p>"
             command.value = command_html(self.command, copy=True)
-            refresh(figure, self.static())
+            figure.show(self.static())
 
         def train(_: Any) -> None:
             button.disabled = True

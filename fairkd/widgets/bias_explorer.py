@@ -89,7 +89,7 @@ class BiasExplorer(Panel):
     def widget(self) -> Any:
         import ipywidgets as w
 
-        from fairkd.widgets.figure import LiveFigure, refresh
+        from fairkd.widgets.figure import LiveFigure
 
         style = {"description_width": "initial"}
         bias = w.Dropdown(
@@ -129,8 +129,8 @@ class BiasExplorer(Panel):
             except FairkdError as error:
                 message.value = f"<p>{html.escape(str(error))}</p>"
                 return
-            refresh(counts, self.static())
-            refresh(images, self.images())
+            counts.show(self.static())
+            images.show(self.images())
             show()
 
         bias.observe(update, names="value")

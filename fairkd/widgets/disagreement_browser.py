@@ -110,9 +110,8 @@ class DisagreementBrowser(Panel):
 
     def widget(self) -> Any:
         import ipywidgets as w
-        import plotly.graph_objects as go
 
-        from fairkd.widgets.figure import LiveFigure, refresh
+        from fairkd.widgets.figure import LiveFigure
 
         if self.exemplars.empty:
             return w.HTML("<p>No student contradicts its teacher on any sample.</p>")
@@ -140,9 +139,10 @@ class DisagreementBrowser(Panel):
                 self.selection_code, copy=True, lead="This selection of the run's table:"
             )
             before.disabled, after.disabled = self.page == 0, self.page + 1 >= self.pages
-            export.disabled = self.selected().empty
-            refresh(figure, go.Figure() if self.selected().empty else self.static())
-            figure.layout.height = 20 if self.selected().empty else figure.layout.height
+            export.disabled = empty = self.selected().empty
+            figure.layout.display = "none" if empty else None
+            if not empty:
+                figure.show(self.static())
 
         def update(_: Any) -> None:
             self.model, self.outcome = model.value, outcome.value

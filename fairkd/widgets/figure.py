@@ -2,100 +2,95 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 from typing import Any
 
+import anywidget
 import ipywidgets as w
-import plotly
 import plotly.graph_objects as go
+import plotly.offline
 from traitlets import Instance
 
-#: plotly's own module, of 5 MB, comes from a widget that all figures share, and is compiled once a page.
+#: Draws what ``_json`` holds, again whenever that or the width changes; plotly is compiled once a page.
 _MODULE = (
     """
-async function load(model) {
-  const library = await model.widget_manager.get_model(model.get("_library").replace("IPY_MODEL_", ""));
-  const source = () => new Blob([library.get("value")], {type: "text/javascript"});
-  globalThis["fairkd-plotly-VERSION"] ??= import(URL.createObjectURL(source()));
-  return (await globalThis["fairkd-plotly-VERSION"]).default();
+async function load(source) {
+  const there = globalThis.Plotly;
+  await import(URL.createObjectURL(new Blob([source], {type: "text/javascript"})));
+  const plotly = globalThis.Plotly;
+  globalThis.Plotly = there;
+  return plotly;
 }
-export default () => {
-  let loaded;
-  return {
-    initialize({model}) {
-      loaded = load(model).then(figure => { figure.initialize({model}); return figure; });
-    },
-    async render({model, el}) {
-      return (await loaded).render({model, el});
-    },
+async function render({model, el}) {
+  const part = name => model.widget_manager.get_model(model.get(name).replace("IPY_MODEL_", ""));
+  const [library, shown] = await Promise.all([part("_library"), part("_json")]);
+  const plotly = await (globalThis["fairkd-plotly-VERSION"] ??= load(library.get("value")));
+  const place = el.appendChild(document.createElement("div"));
+  let width = 0, waiting = false, listening = false;
+  async function draw() {
+    waiting = false;
+    if (!width) return;
+    const {data, layout} = JSON.parse(shown.get("value"));
+    await plotly.react(place, data, {width, ...layout}, {displaylogo: false});
+    if (listening) return;
+    listening = true;
+    place.on("plotly_click", ({points}) => model.send({clicked: points[0].customdata ?? null}));
+  }
+  // However often a slider moves between two frames: what it has come to is drawn.
+  function soon() {
+    if (!waiting) requestAnimationFrame(draw);
+    waiting = true;
+  }
+  const observer = new ResizeObserver(() => {
+    if (el.clientWidth && el.clientWidth !== width) {
+      width = el.clientWidth;
+      soon();
+    }
+  });
+  observer.observe(el);
+  shown.on("change:value", soon);
+  return () => {
+    observer.disconnect();
+    shown.off("change:value", soon);
+    plotly.purge(place);
   };
-};
+}
+export default {render};
 """
 ).replace("VERSION", plotly.__version__)
 
 
-class LiveFigure(go.FigureWidget):
-    """A ``FigureWidget`` that works on a slow page too, and that a thread can update.
+class LiveFigure(anywidget.AnyWidget):
+    """A figure that works on a slow page too, and that a thread can change.
 
-    Every ``FigureWidget`` brings plotly's whole code with it. A page that takes more than two seconds to compile it
-    loses all that the kernel sends to the figure afterwards (anywidget gives up): a slider moves, and the figure stays
-    as it was. This one brings a few lines that get the code from a widget of its own.
-
-    plotly also announces its widget without traces and sends them in a second message. A page that is slow to answer
-    has drawn the empty figure by then, and does not look at the traces again. This one is announced when it has them.
-
-    While a widget takes in news from the page, it sends only what a property ends with: the changes that another
-    thread makes meanwhile, which plotly sends by way of properties that are empty again at once, would be lost. A
-    thread that updates the figure holds its ``lock``.
-
-    What changes it is :func:`refresh` alone: other changes do not reach a page that is still loading plotly.
+    plotly's ``FigureWidget`` tells the page of its changes by anywidget's own messages. If the page needs more than
+    two seconds until it runs the widget's code, because it is still drawing other cells, anywidget gives up: it drops
+    all later messages, so that a slider moves and the figure stays as it was. Here the figure is the value of a
+    widget of ipywidgets itself, whose changes are never dropped, and the page draws what that value is by then.
+    plotly's code, of 5 MB, is in such a widget as well, one for all figures.
     """
 
     _esm = _MODULE
     _library = Instance(w.Widget).tag(sync=True, **w.widget_serialization)
+    _json = Instance(w.Widget).tag(sync=True, **w.widget_serialization)
     _shared: w.Label | None = None
 
-    def __init__(self, figure: go.Figure | None = None, lock: threading.RLock | None = None) -> None:
-        self._complete, self._lock = False, lock or threading.RLock()
-        super().__init__(figure)
-        self._library = self._code()
-        self._complete = True
-        self.open()
+    def __init__(self, figure: go.Figure | None = None) -> None:
+        self.shown = figure if figure is not None else go.Figure()
+        super().__init__(_library=self._code(), _json=w.Label(value=str(self.shown.to_json())))
 
     @classmethod
     def _code(cls) -> w.Label:
         """Return the widget that holds plotly's code; a new one if somebody has closed it."""
         if LiveFigure._shared is None or LiveFigure._shared.comm is None:
-            LiveFigure._shared = w.Label(value=str(go.FigureWidget._esm))
+            LiveFigure._shared = w.Label(value=plotly.offline.get_plotlyjs())
         return LiveFigure._shared
 
-    def open(self) -> None:
-        """Announce the widget to the page; ipywidgets calls this in its constructor, which is too early."""
-        if self._complete:
-            super().open()
+    def show(self, figure: go.Figure) -> None:
+        """Make it show another figure."""
+        self.shown = figure
+        self._json.value = str(figure.to_json())
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take in news from the page."""
-        with self._lock:
-            super().set_state(sync_data)
-
-
-def refresh(widget: LiveFigure, figure: go.Figure) -> None:
-    """Make a figure show another one, keeping its traces where their number is the same."""
-    with widget.batch_update():
-        if len(widget.data) == len(figure.data):
-            for old, new in zip(widget.data, figure.data, strict=True):
-                _replace(old, new)
-        else:
-            widget.data = []
-            widget.add_traces(list(figure.data))
-        _replace(widget.layout, figure.layout)
-    # plotly sends changes alone; a page that is loaded again begins with what this keeps.
-    widget._repr_mimebundle_()
-
-
-def _replace(old: Any, new: Any) -> None:
-    """Give ``old`` the properties of ``new``; what ``new`` lacks, such as the axes of a panel less, goes."""
-    properties = new.to_plotly_json()
-    gone = {name: None for name in old.to_plotly_json() if name not in properties and name != "uid"}
-    old.update({**gone, **properties}, overwrite=True)
+    def on_click(self, callback: Callable[[Any], None]) -> None:
+        """Call back with a point's ``customdata``, ``None`` where it has none, whenever somebody clicks on it."""
+        self.on_msg(lambda _, message, __: callback(message["clicked"]) if "clicked" in message else None)

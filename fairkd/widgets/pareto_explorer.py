@@ -132,7 +132,7 @@ class ParetoExplorer(Panel):
     def widget(self) -> Any:
         import ipywidgets as w
 
-        from fairkd.widgets.figure import LiveFigure, refresh
+        from fairkd.widgets.figure import LiveFigure
 
         if self.points.empty:
             return w.HTML("".join(f"<p>{html.escape(line)}</p>" for line in self.describe()))
@@ -170,16 +170,13 @@ class ParetoExplorer(Panel):
 
         def look(_: Any = None) -> None:
             self.chosen = point.value or ""
-            refresh(figure, self._figure(chosen=True))
-            for trace in figure.data:
-                if trace.customdata is not None:
-                    trace.on_click(click)
+            figure.show(self._figure(chosen=True))
             details.value = self.details()
             command.value = command_html(self.command, copy=True)
 
-        def click(trace: Any, places: Any, _: Any) -> None:
-            if places.point_inds:
-                point.value = self.points.loc[trace.customdata[places.point_inds[0]], "model"]
+        def click(row: int | None) -> None:
+            if row is not None:
+                point.value = self.points.loc[row, "model"]
 
         def update(_: Any) -> None:
             self.dataset, self.disparity = dataset.value, disparity.value
@@ -199,6 +196,7 @@ class ParetoExplorer(Panel):
         for control in (dataset, disparity, size, tolerance):
             control.observe(update, names="value")
         point.observe(look, names="value")
+        figure.on_click(click)
         show()
         controls = [in_a_row(dataset, disparity), in_a_row(size, tolerance)]
         return w.VBox([*controls, message, figure, point, details, command])

@@ -110,7 +110,7 @@ class PreviewPanel(Panel):
     def widget(self) -> Any:
         import ipywidgets as w
 
-        from fairkd.widgets.figure import LiveFigure, refresh
+        from fairkd.widgets.figure import LiveFigure
 
         if self.preview is None:
             return w.HTML(f"<p>{html.escape(self._nothing())}</p>")
@@ -145,7 +145,7 @@ class PreviewPanel(Panel):
                 return
             message.value = self._line(scores)
             command.value = command_html(self.command, copy=True)
-            refresh(figure, self._figure())
+            figure.show(self._figure())
 
         temperature.observe(update, names="value")
         weight.observe(update, names="value")

@@ -92,7 +92,7 @@ class TemperaturePanel(Panel):
         import ipywidgets as w
         import plotly.graph_objects as go
 
-        from fairkd.widgets.figure import LiveFigure, refresh
+        from fairkd.widgets.figure import LiveFigure
 
         slider = w.FloatSlider(
             value=self.temperature,
@@ -131,9 +131,9 @@ class TemperaturePanel(Panel):
             self.temperature = slider.value
             if change["owner"] is chosen:
                 self.rows = list(chosen.value)[:6] or self.rows
-                refresh(images, self.images())
-            refresh(bars, self._softened([self.temperature]))
-            refresh(entropy, marked())
+                images.show(self.images())
+            bars.show(self._softened([self.temperature]))
+            entropy.show(marked())
             sentences.value = self._sentences()
             command.value = command_html(self.command, copy=True)
 

@@ -174,7 +174,7 @@ class TrainingPanel(Panel):
     def _make(self) -> Any:
         import ipywidgets as w
 
-        from fairkd.widgets.figure import LiveFigure, refresh
+        from fairkd.widgets.figure import LiveFigure
 
         live = self.live
         stop, pause, resume = (
@@ -187,7 +187,7 @@ class TrainingPanel(Panel):
         )
         bar = w.IntProgress(max=1, layout={"width": "220px"})
         state, words, command = w.HTML(), w.HTML(), w.HTML(command_html(self.command, copy=True))
-        self._figure = figure = LiveFigure(self.static(), self._lock)
+        self._figure = figure = LiveFigure(self.static())
         sliders = [self._slider(setting) for setting in self._settings()]
 
         def update() -> None:
@@ -203,7 +203,8 @@ class TrainingPanel(Panel):
                 loud = "off" if live.seconds_left is not None else "polite"
                 state.value = f'<span role="status" aria-live="{loud}">{html.escape(self._state())}</span>'
                 words.value = "".join(f"<p>{html.escape(text)}</p>" for text in self.describe())
-                refresh(figure, self.static())
+                # Somebody who has zoomed in, or hidden a line, does not lose that with the next step.
+                figure.show(self.static().update_layout(uirevision=True))
                 self._leave_figure()
 
         stop.on_click(lambda _: live.stop())

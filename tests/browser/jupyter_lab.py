@@ -126,14 +126,18 @@ def be_patient(page: Any) -> None:
 
 
 @contextmanager
-def notebook_page(folder: Path, name: str, slowdown: float = 1) -> Iterator[Any]:
-    """Open a notebook of ``folder``, run all its cells on a page so many times slower, keep a picture of the end."""
+def notebook_page(folder: Path, name: str, slowdown: float = 1, script: str = "") -> Iterator[Any]:
+    """Open a notebook of ``folder``, run all its cells on a page so many times slower, keep a picture of the end.
+
+    The page runs the JavaScript of ``script`` before its own.
+    """
     from playwright import sync_api as playwright
 
     with running_lab(folder) as address, playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = chromium.new_page(viewport={"width": 1280, "height": 1400})
         be_patient(page)
+        page.add_init_script(script)
         page.goto(address.format(path=name))
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         run_menu(page, "Run All Cells")

@@ -28,6 +28,8 @@ splits = fairkd.load_splits(experiment)
 network = fairkd.create_model("test_resnet", splits.num_classes, image_size=splits.image_size[0])
 TemperaturePanel(experiment, network, splits)
 """
+#: anywidget gives a page two seconds until it has run a widget's code; here it gives up at once.
+GIVEN_UP = "const timeout = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = () => timeout(0);"
 NOTEBOOK = "03_adversarial_distillation.ipynb"
 SMALL: dict[str, Any] = {"teacher_epochs": 4, "student_epochs": 4, "adversary_weights": [1.0]}
 #: The precision is not left to a measurement: the kernel, which is to find the students, might choose another.
@@ -68,12 +70,15 @@ def test_figures_of_a_slow_page_follow_the_sliders(tmp_path: Path) -> None:
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}}
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PANEL)], metadata=kernel)
     nbformat.write(notebook, tmp_path / "panel.ipynb")
-    with notebook_page(tmp_path, "panel.ipynb", slowdown=6) as page:
+    complaints: list[str] = []
+    with notebook_page(tmp_path, "panel.ipynb", slowdown=6, script=GIVEN_UP) as page:
+        page.on("pageerror", lambda error: complaints.append(str(error)))
         labels = panel_with(page, "images")
         figure = labels.locator(".js-plotly-plot").first
         figure.wait_for()
         assert figure.locator(".point").count()
         move_each_way(page, labels, figure, "temperature")
+    assert "[anywidget] Failed to initialize model." in complaints
 
 
 def move_each_way(page: Any, panel: Any, figure: Any, setting: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import json
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 from ipywidgets import HTML
+
+from fairkd.widgets.figure import LiveFigure
 
 
 def parts_of(box: Any, kind: type) -> list[Any]:
@@ -16,19 +18,17 @@ def parts_of(box: Any, kind: type) -> list[Any]:
     return found + [part for child in getattr(box, "children", ()) for part in parts_of(child, kind)]
 
 
-def drawn(figure: go.Figure) -> dict[str, Any]:
-    """What a figure shows: its traces without the ids that a live one gives them, its layout."""
-    content = go.Figure(figure).to_plotly_json()
-    traces = [{key: value for key, value in trace.items() if key != "uid"} for trace in content["data"]]
-    return {"data": _plain(traces), "layout": _plain(content["layout"])}
+def drawn(figure: LiveFigure | go.Figure) -> dict[str, Any]:
+    """What a figure shows: of a live one, what the page is told."""
+    content = json.loads(figure._json.value if isinstance(figure, LiveFigure) else figure.to_json())
+    # What a page does about a zoom is not shown.
+    content["layout"].pop("uirevision", None)
+    return content
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
-    return value
+def click(figure: LiveFigure, customdata: Any) -> None:
+    """Tell a figure what the page tells it when somebody clicks on a point."""
+    figure._handle_custom_msg({"clicked": customdata}, [])
 
 
 def command_of(box: Any) -> str:

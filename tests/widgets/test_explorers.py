@@ -10,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import pytest
 from ipywidgets import HTML, Button, Dropdown, FloatSlider, Widget
-from panel_parts import command_of, drawn, parts_of
-from plotly.callbacks import Points
+from panel_parts import click, command_of, drawn, parts_of
 from run_folders import write_run
 
 from fairkd.analysis.disagreement import OUTCOMES
@@ -22,6 +20,7 @@ from fairkd.config import Experiment
 from fairkd.errors import FairkdError, ParameterError
 from fairkd.results import save_exemplars
 from fairkd.widgets import BiasExplorer, DisagreementBrowser, ParetoExplorer
+from fairkd.widgets.figure import LiveFigure
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +43,7 @@ def said(box) -> str:
 def test_moving_the_skew_loads_the_data_with_that_skew():
     panel = BiasExplorer(Experiment())
     box = panel.widget()
-    counts, images = parts_of(box, go.FigureWidget)
+    counts, images = parts_of(box, LiveFigure)
     before = drawn(counts), drawn(images)
     assert "Cramér&#x27;s V" in said(box) and "0.90" in said(box)
     (slider,) = parts_of(box, FloatSlider)
@@ -65,10 +64,10 @@ def test_moving_the_skew_loads_the_data_with_that_skew():
 def test_a_bias_that_the_data_cannot_have_is_said_and_nothing_changes():
     panel = BiasExplorer(Experiment())
     box = panel.widget()
-    before = drawn(parts_of(box, go.FigureWidget)[0]), command_of(box)
+    before = drawn(parts_of(box, LiveFigure)[0]), command_of(box)
     dropdown(box, "bias").value = "subsample"
     assert "colored-digits has no groups of its own" in said(box)
-    assert (drawn(parts_of(box, go.FigureWidget)[0]), command_of(box)) == before
+    assert (drawn(parts_of(box, LiveFigure)[0]), command_of(box)) == before
     assert panel.bias == "auto"
 
 
@@ -121,8 +120,8 @@ def test_the_filters_leave_the_rows_that_pass_all_of_them(browser, exemplars):
     assert f"{len(chosen)} of 60 samples" in said(box)
     dropdown(box, "what became of it").value = OUTCOMES[1]
     assert browser.selected().empty and "0 of 60 samples" in said(box)
-    (figure,) = parts_of(box, go.FigureWidget)
-    assert not figure.data
+    (figure,) = parts_of(box, LiveFigure)
+    assert figure.layout.display == "none"
     with pytest.raises(
         FairkdError, match="no sample is left: teacher wrong, student right, class b, group green"
     ):
@@ -132,15 +131,16 @@ def test_the_filters_leave_the_rows_that_pass_all_of_them(browser, exemplars):
 def test_pages_show_every_sample_once(browser):
     box = browser.widget()
     before, after, _ = parts_of(box, Button)
-    (figure,) = parts_of(box, go.FigureWidget)
+    (figure,) = parts_of(box, LiveFigure)
     assert before.disabled and not after.disabled and browser.pages == 3
-    headings = [note.text for note in figure.layout.annotations]
+    headings = [note.text for note in figure.shown.layout.annotations]
     assert "green: 6 of 14" in headings and "red: 6 of 14" in headings
     first = drawn(figure)
     after.click()
-    assert drawn(figure) != first and "page 2 of 3" in figure.layout.title.text.replace("<br>", " ")
+    assert figure.layout.display is None
+    assert drawn(figure) != first and "page 2 of 3" in figure.shown.layout.title.text.replace("<br>", " ")
     after.click()
-    assert after.disabled and "green: 2 of 14" in [note.text for note in figure.layout.annotations]
+    assert after.disabled and "green: 2 of 14" in [note.text for note in figure.shown.layout.annotations]
     before.click()
     before.click()
     assert drawn(figure) == first
@@ -197,21 +197,20 @@ def runs(tmp_path) -> Experiment:
 def test_a_click_on_a_point_shows_what_is_behind_it(runs):
     panel = ParetoExplorer(runs)
     box = panel.widget()
-    (figure,) = parts_of(box, go.FigureWidget)
+    (figure,) = parts_of(box, LiveFigure)
     point = dropdown(box, "point")
     assert point.value == "student_fair · adversary_weight=3.0", "what the rule names on validation data"
     wanted = "student_fair · adversary_weight=30.0"
     row = panel.points.index[panel.points["model"] == wanted][0]
-    for trace in figure.data:
-        if trace.customdata is not None and row in trace.customdata:
-            place = list(trace.customdata).index(row)
-            for callback in trace._click_callbacks:
-                callback(trace, Points(point_inds=[place]), None)
+    assert any(trace.customdata is not None and row in trace.customdata for trace in figure.shown.data)
+    click(figure, None)
+    assert point.value != wanted
+    click(figure, int(row))
     assert point.value == wanted == panel.chosen
     assert "0.805" in said(box) and "adversary_weight=30.0" in said(box)
     assert shlex.split(command_of(box))[:5] == ["fairkd", "run", "-p", "adversary_weight", "30.0"]
     assert "red" in said(box) and "green" in said(box), "the table by group"
-    (arrow,) = [note for note in figure.layout.annotations if note.text == "chosen"]
+    (arrow,) = [note for note in figure.shown.layout.annotations if note.text == "chosen"]
     chosen = panel.points.loc[row]
     assert (arrow.x, arrow.y) == (chosen["disparity"], chosen["accuracy"])
     dropdown(box, "disparity").value = "accuracy_gap"
@@ -225,8 +224,8 @@ def test_the_area_of_the_symbols_is_nothing_or_a_cost_with_its_unit(runs):
     area = dropdown(box, "area of the symbols")
     assert area.label == "none"
     area.value = "macs"
-    (figure,) = parts_of(box, go.FigureWidget)
-    assert "Area of the symbols: multiply-" in figure.layout.title.text.replace("<br>", " ")
+    (figure,) = parts_of(box, LiveFigure)
+    assert "Area of the symbols: multiply-" in figure.shown.layout.title.text.replace("<br>", " ")
     assert "multiply-accumulates" in said(box) and "per image" in said(box)
 
 

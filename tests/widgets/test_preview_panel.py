@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pandas as pd
-import plotly.graph_objects as go
 import pytest
 from ipywidgets import HTML, FloatSlider, SelectionSlider, Widget
 from panel_parts import command_of, drawn, parts_of
@@ -16,6 +15,7 @@ from fairkd.errors import FairkdError
 from fairkd.recipes import HeadPreview, distill_student, train_teacher
 from fairkd.training import one_training
 from fairkd.widgets import AdversaryWeightPanel, PreviewPanel
+from fairkd.widgets.figure import LiveFigure
 
 # So few steps rarely suffice to predict more than one class.
 pytestmark = pytest.mark.filterwarnings("ignore:.*every epoch predicts:fairkd.errors.FairkdWarning")
@@ -34,7 +34,7 @@ def panel(tiny_experiment: Experiment, tiny_splits):
 def test_moving_a_slider_previews_its_values_and_shows_them(panel):
     box = panel.widget()
     (temperature,), (weight,) = parts_of(box, FloatSlider), parts_of(box, SelectionSlider)
-    (figure,) = parts_of(box, go.FigureWidget)
+    (figure,) = parts_of(box, LiveFigure)
     assert set(panel.scores) == {(4.0, 0.0), (4.0, 3.0)}, "plain distillation and the run's own weight"
     before = drawn(figure)
     weight.value = 1.0
@@ -46,7 +46,7 @@ def test_moving_a_slider_previews_its_values_and_shows_them(panel):
     assert "-p adversary_weight 1.0" in command_of(box)
     temperature.value = 10.0
     assert "-p temperature 10.0" in command_of(box) and (10.0, 1.0) in panel.scores
-    assert "T = 10" in figure.layout.title.text
+    assert "T = 10" in figure.shown.layout.title.text
     weight.value = 0.0
     assert "-p mitigation none" in command_of(box)
 

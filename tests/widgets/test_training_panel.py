@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -22,6 +21,7 @@ from fairkd.errors import TrainingError
 from fairkd.recipes import TrainedModel, distill_student, is_trained, student_folder, train_teacher
 from fairkd.training import Change, Trainer
 from fairkd.widgets import TrainingPanel, live
+from fairkd.widgets.figure import LiveFigure
 from fairkd.widgets.training_panel import UnfinishedError
 
 # So few steps rarely suffice to predict more than one class.
@@ -186,7 +186,7 @@ def test_in_a_live_notebook_it_trains_in_the_background_and_leaves_a_static_figu
     assert figure[PLOT]["data"] == json.loads(panel.static().to_json())["data"]
     assert list(panel.static().data[0].x) == [1, 2, 3]
     box = panel.widget()
-    assert parts_of(box, go.FigureWidget) == []
+    assert parts_of(box, LiveFigure) == []
     assert "✓ finished" in words_of(box) and "Finished. " in words_of(box)
     assert command_of(box) == panel.command
     buttons, (bar,) = buttons_of(box), parts_of(box, IntProgress)
@@ -198,16 +198,12 @@ def test_in_a_live_notebook_it_trains_in_the_background_and_leaves_a_static_figu
 
 def test_the_live_figure_shows_what_is_done(panel):
     box, gate = panel.widget(), Gate(panel, 4)
-    (figure,), (bar,) = parts_of(box, go.FigureWidget), parts_of(box, IntProgress)
+    (figure,), (bar,) = parts_of(box, LiveFigure), parts_of(box, IntProgress)
     panel.live.start()
     with gate.held():
         assert drawn(figure) == drawn(panel.static())
-        # A page that is loaded again begins with the present state.
-        state = figure.get_state(["_widget_data", "_widget_layout"])
-        assert [trace["name"] for trace in state["_widget_data"]] == [trace.name for trace in figure.data]
-        assert state["_widget_layout"]["title"]["text"] == figure.layout.title.text
         # Three steps an epoch, of which the second has one.
-        assert list(figure.data[0].x) == pytest.approx([1, 4 / 3]) and bar.value == 4
+        assert list(figure.shown.data[0].x) == pytest.approx([1, 4 / 3]) and bar.value == 4
         assert "▶ epoch 2 of 3, about " in words_of(box)
         with pytest.raises(UnfinishedError) as caught:
             panel.student  # noqa: B018
@@ -217,18 +213,7 @@ def test_the_live_figure_shows_what_is_done(panel):
         )
         assert str(caught.value) == message and caught.value._render_traceback_() == [message]
     panel.live.wait(60)
-    assert list(figure.data[0].x) == [1, 2, 3]
-
-
-def test_news_from_the_page_wait_while_another_thread_updates_the_figure(panel):
-    (figure,) = parts_of(panel.widget(), go.FigureWidget)
-    page = threading.Thread(target=figure.set_state, args=({"_last_trace_edit_id": 5},))
-    with panel._lock:
-        page.start()
-        page.join(0.2)
-        assert page.is_alive() and figure._last_trace_edit_id != 5
-    page.join(60)
-    assert figure._last_trace_edit_id == 5
+    assert list(figure.shown.data[0].x) == [1, 2, 3]
 
 
 def test_while_steps_are_taken_all_news_are_of_more_of_them(panel):
@@ -288,7 +273,7 @@ def test_run_again_the_cell_shows_the_training_that_goes_on(panel, experiment, t
         again.run()
         assert again.live is panel.live and threading.active_count() == threads
         box = again.widget()
-        assert list(parts_of(box, go.FigureWidget)[0].data[0].x) == pytest.approx([1, 4 / 3])
+        assert list(parts_of(box, LiveFigure)[0].shown.data[0].x) == pytest.approx([1, 4 / 3])
     panel.live.wait(60)
     assert "✓ finished" in words_of(box) and gate.taken == 9
     assert again.student is panel.student
@@ -334,15 +319,15 @@ def test_a_slider_changes_the_training_marks_the_figure_and_names_the_student_ot
     temperature, weight = parts_of(box, FloatSlider)
     assert (temperature.description, temperature.value) == ("temperature", 4.0)
     assert (weight.description, weight.value, weight.step, weight.max) == ("adversary weight", 2.0, 0.1, 10.0)
-    (figure,) = parts_of(box, go.FigureWidget)
+    (figure,) = parts_of(box, LiveFigure)
     panel.live.start()
     with gate.held():
         weight.value = 5.0
     panel.live.wait(60)
     assert panel.live.control.changes == [Change(5, "adversary_weight", 5.0)]
     assert panel.history["changes"].dropna().tolist() == ["adversary_weight=5.0@1.667"]
-    assert [note.text for note in figure.layout.annotations].count("adversary weight 5") == 1
-    assert {shape.x0 for shape in figure.layout.shapes if shape.type == "line"} == {1.667}
+    assert [note.text for note in figure.shown.layout.annotations].count("adversary weight 5") == 1
+    assert {shape.x0 for shape in figure.shown.layout.shapes if shape.type == "line"} == {1.667}
     assert not is_trained(experiment, teacher, tiny_splits)
     assert panel.student.folder != student_folder(experiment, teacher, tiny_splits)
     (said,) = panel.describe()[1:]

@@ -13,7 +13,7 @@ from fairkd.data.effects import EFFECTS
 from fairkd.data.splits import Splits
 from fairkd.errors import FairkdError, FairkdWarning
 from fairkd.recipes import load_splits
-from fairkd.widgets.panel import Panel, command_html, in_a_row
+from fairkd.widgets.panel import Panel, command_html, in_a_row, value_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -125,7 +125,7 @@ class BiasExplorer(Panel):
 
         def update(_: Any) -> None:
             try:
-                self.look(bias.value, skew.value)
+                self.look(bias.value, value_of(skew))
             except FairkdError as error:
                 message.value = f"<p>{html.escape(str(error))}</p>"
                 return

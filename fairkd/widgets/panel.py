@@ -64,6 +64,14 @@ def path_from_here(path: Path) -> str:
         return str(path)
 
 
+def value_of(slider: Any) -> float:
+    """Return a slider's value without the noise of the page's arithmetic: 3.5 where it says 3.5000000000000004.
+
+    A parameter that differs in the last digit would be another model, trained again.
+    """
+    return float(f"{slider.value:.9g}")
+
+
 def in_a_row(*controls: Any) -> Any:
     """Return controls side by side, on several lines where the page is narrow."""
     import ipywidgets as w

@@ -20,7 +20,7 @@ from fairkd.predictions import Predictions, read_predictions
 from fairkd.runs import COSTS, DISPARITIES, as_settings, choose, list_runs
 from fairkd.shown import facts_html
 from fairkd.store import read_json
-from fairkd.widgets.panel import Panel, command_html, in_a_row
+from fairkd.widgets.panel import Panel, command_html, in_a_row, value_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -180,7 +180,7 @@ class ParetoExplorer(Panel):
 
         def update(_: Any) -> None:
             self.dataset, self.disparity = dataset.value, disparity.value
-            self.size, self.tolerance = size.value, tolerance.value
+            self.size, self.tolerance = size.value, value_of(tolerance)
             self._compute()
             show()
 

@@ -16,7 +16,7 @@ from fairkd.mitigation import mitigation_entry
 from fairkd.narrative_preview import describe_preview
 from fairkd.recipes import HeadPreview, TrainedModel, load_splits
 from fairkd.widgets.adversary_weight import WEIGHTS
-from fairkd.widgets.panel import Panel, command_html, in_a_row
+from fairkd.widgets.panel import Panel, command_html, in_a_row, value_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -133,13 +133,13 @@ class PreviewPanel(Panel):
         )
         # Plain distillation, to compare with.
         self.look(self.temperature, 0.0)
-        self.look(temperature.value, weight.value)
+        self.look(value_of(temperature), weight.value)
         message, command = w.HTML(), w.HTML()
         figure = LiveFigure(self._figure())
 
         def update(_: Any = None) -> None:
             try:
-                scores = self.look(temperature.value, weight.value)
+                scores = self.look(value_of(temperature), weight.value)
             except FairkdError as error:
                 message.value = f"<p>{html.escape(str(error))}</p>"
                 return

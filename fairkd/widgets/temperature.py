@@ -16,7 +16,7 @@ from fairkd.inference import outputs_of
 from fairkd.models import Network
 from fairkd.narrative import describe_temperature
 from fairkd.soft_labels import calibration_temperature, entropy_by_group, softened_table
-from fairkd.widgets.panel import Panel, command_html, in_a_row
+from fairkd.widgets.panel import Panel, command_html, in_a_row, value_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -128,7 +128,7 @@ class TemperaturePanel(Panel):
         entropy = LiveFigure(marked())
 
         def update(change: Any) -> None:
-            self.temperature = slider.value
+            self.temperature = value_of(slider)
             if change["owner"] is chosen:
                 self.rows = list(chosen.value)[:6] or self.rows
                 images.show(self.images())

@@ -22,7 +22,7 @@ from fairkd.recipes import TrainedModel
 from fairkd.shown import duration
 from fairkd.training.control import Setting
 from fairkd.widgets.live import live_training
-from fairkd.widgets.panel import Panel, command_html, in_a_row
+from fairkd.widgets.panel import Panel, command_html, in_a_row, value_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -265,5 +265,5 @@ class TrainingPanel(Panel):
             style={"description_width": "initial"},
             layout={"width": "420px"},
         )
-        slider.observe(lambda change: self.live.control.change(setting, change["new"]), names="value")
+        slider.observe(lambda _: self.live.control.change(setting, value_of(slider)), names="value")
         return slider

@@ -107,6 +107,9 @@ def test_moving_the_temperature_changes_the_labels_and_the_command(temperature_p
     assert command_of(box) == temperature_panel.command == "fairkd run -p temperature 10.0"
     slider.value = 4.0
     assert [drawn(bars), drawn(images)] == before
+    # What a page makes of a step back from 4.
+    slider.value = 3.5000000000000004
+    assert command_of(box) == "fairkd run -p temperature 3.5"
 
 
 def test_the_entropy_figure_has_a_curve_a_group(temperature_panel, tiny_splits):

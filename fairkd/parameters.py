@@ -30,6 +30,12 @@ class Parameters(BaseModel):
     label_column: str = _field("data", "label", "CSV column with the class")
     group_column: str = _field("data", "group", "CSV column with the group; 'a*b' crosses two columns")
     split_column: str = _field("data", "split", "CSV column with train/validation/test, if present")
+    unit_column: str | None = _field(
+        "data",
+        None,
+        "CSV column with what images have in common, a person or a scene: such images stay in one split and are "
+        "resampled together; 'a*b' crosses two columns; None: each image is its own",
+    )
     target: str | None = _field("data", None, "attribute that is the class; None: the data set's own")
     group: str | None = _field(
         "data",

@@ -192,6 +192,7 @@ CHANGES: list[tuple[list[str], dict[str, Any]]] = [
             "label_column": "kind",
             "group_column": "who",
             "split_column": "part",
+            "unit_column": "who",
             "bias": "tint",
             "skew": 0.7,
             "image_size": 64,

@@ -14,12 +14,12 @@ from typing import cast
 import numpy as np
 
 from fairkd.data.bias import TINTS, assign_groups, majority_group, majority_of_classes, subsample_to_skew
-from fairkd.data.copies import warn_of_copies
+from fairkd.data.copies import warn_of_copies, warn_of_divided_units
 from fairkd.data.effects import EFFECTS
 from fairkd.data.lazy import LazyImages
 from fairkd.data.plan import SPLIT_NAMES, DataOptions, Plan, Rows, injected_rows, plain_rows
-from fairkd.data.profile import Profile, Records, audited, choose_group, choose_target
-from fairkd.data.split import stratified_split, stratified_subset
+from fairkd.data.profile import Profile, Records, audited, choose_group, choose_target, choose_units
+from fairkd.data.split import stratified_subset, stratified_unit_split, unit_counts
 from fairkd.errors import DataError, FairkdWarning, ParameterError
 from fairkd.store import digest
 
@@ -49,6 +49,7 @@ class _Assembly:
         self.variant = options.variant or profile.variant
         self.target = choose_target(records, options, profile)
         self.group = choose_group(records, options, profile, self.bias)
+        self.units = choose_units(records, options)
         self._check_apart()
         self.used = self.target.codes >= 0
         self.attributes = audited(records, options)
@@ -62,7 +63,13 @@ class _Assembly:
         parts, sample_fact = self._sampled(parts)
         rows = self._rows(parts)
         facts = {"source": self.profile.source, "licence": self.profile.licence, **self.records.facts}
-        facts |= {"skew": skew_fact, "split": split_fact, **sample_fact, **self._missing_fact()}
+        facts |= {
+            "skew": skew_fact,
+            "split": split_fact,
+            **sample_fact,
+            **self._unit_fact(rows),
+            **self._missing_fact(),
+        }
         return Plan(
             name=self.profile.name,
             fingerprint=self._fingerprint(),
@@ -107,25 +114,31 @@ class _Assembly:
             return self._new_split()
         split = np.where(self.used, self.records.split, -1)
         self._assign_groups(split)
+        warn_of_divided_units(self.records, split, self.units)
         if (split == _VALIDATION).any():
             return split, self.records.split_fact
         # Model selection needs validation images, and the test set must stay unseen: training gives some up.
         train = np.flatnonzero(split == _TRAIN)
         shares = (1 - VALIDATION_FROM_TRAIN, VALIDATION_FROM_TRAIN)
-        split[train] = stratified_split(self._cells[train], shares, self.split_rng, fill_order=(0, 1))
+        cells, units = self._cells[train], self.units[train]
+        split[train] = stratified_unit_split(cells, units, shares, self.split_rng, fill_order=(0, 1))
         share = f"{100 * VALIDATION_FROM_TRAIN:g} %"
         return split, f"{self.records.split_fact}; validation, which it lacks, is {share} of training"
 
     def _new_split(self) -> tuple[np.ndarray, str]:
         self._warn_of_small_cells()
         split = np.full(len(self.used), -1, dtype=np.int64)
-        cells, order = self._cells[self.used], (_TRAIN, _TEST, _VALIDATION)
-        split[self.used] = stratified_split(cells, self.profile.shares, self.split_rng, fill_order=order)
+        cells, units, order = self._cells[self.used], self.units[self.used], (_TRAIN, _TEST, _VALIDATION)
+        shares = self.profile.shares
+        split[self.used] = stratified_unit_split(cells, units, shares, self.split_rng, fill_order=order)
         self._assign_groups(split)
-        parts = zip(self.profile.shares, ("training", "validation", "test"), strict=True)
-        shares = ", ".join(f"{100 * share:g} % {part}" for share, part in parts)
+        parts = zip(shares, ("training", "validation", "test"), strict=True)
+        listed = ", ".join(f"{100 * share:g} % {part}" for share, part in parts)
         strata = "class" if self.effect or len(self.group.names) == 1 else "class and group"
-        return split, f"stratified by {strata}: {shares}"
+        whole = (
+            f" of the values of {self.options.unit_column!r}, each whole" if self.options.unit_column else ""
+        )
+        return split, f"stratified by {strata}: {listed}{whole}"
 
     def _assign_groups(self, split: np.ndarray) -> None:
         """Assign the injected groups, before validation is taken from training: both have the same share."""
@@ -145,7 +158,8 @@ class _Assembly:
         return majority_of_classes(len(self.target.names), self.variant)
 
     def _warn_of_small_cells(self) -> None:
-        cells, counts = np.unique(self._cells[self.used], return_counts=True)
+        cells, _, _ = unit_counts(self._cells[self.used], self.units[self.used])
+        cells, counts = np.unique(cells, return_counts=True)
         small = [
             f"{self._cell_name(int(cell))} ({count})"
             for cell, count in zip(cells, counts, strict=True)
@@ -154,8 +168,8 @@ class _Assembly:
         if small:
             more = f" and {len(small) - _SHOWN} more" if len(small) > _SHOWN else ""
             warnings.warn(
-                f"{self.records.columns.origin}: too few images to be in every split, they fill train, then "
-                f"test: {', '.join(small[:_SHOWN])}{more}",
+                f"{self.records.columns.origin}: too few {self.options.unit_column or 'images'} to be in every split, "
+                f"they fill train, then test: {', '.join(small[:_SHOWN])}{more}",
                 FairkdWarning,
                 stacklevel=2,
             )
@@ -244,8 +258,16 @@ class _Assembly:
         labels, groups = self.target.codes, self.group.codes
         attributes = {name: attribute.codes for name, attribute in self.attributes.items()}
         if self.effect is not None:
-            return injected_rows(parts, labels, groups, attributes, len(self.group.names))
-        return {split: plain_rows(items, labels, groups, attributes) for split, items in parts.items()}
+            return injected_rows(parts, labels, groups, self.units, attributes, len(self.group.names))
+        return {
+            split: plain_rows(items, labels, groups, self.units, attributes) for split, items in parts.items()
+        }
+
+    def _unit_fact(self, rows: Mapping[str, Rows]) -> dict[str, str]:
+        if self.options.unit_column is None:
+            return {}
+        counts = [f"{len(np.unique(part.unit)):,} in {split}" for split, part in rows.items()]
+        return {"units": f"{self.options.unit_column}: {', '.join(counts)}"}
 
     def _missing_fact(self) -> dict[str, str]:
         facts = {}
@@ -277,7 +299,11 @@ class _Assembly:
             "split_column",
         ):
             del settings[name]
-        for name in ("label_column", "group_column"):
+        for name in (
+            "label_column",
+            "group_column",
+            *(["unit_column"] if self.options.unit_column is None else []),
+        ):
             del settings[name]
         settings |= {
             "target": self.options.target or self.profile.target,

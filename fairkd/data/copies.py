@@ -1,4 +1,4 @@
-"""Byte-identical image files in different splits."""
+"""What is in several splits, so that the test finds again what was trained on: copies of a file, images of a unit."""
 
 from __future__ import annotations
 
@@ -33,6 +33,29 @@ def warn_of_copies(records: Records, part: np.ndarray, items: np.ndarray, hashes
         warnings.warn(
             f"{records.columns.origin}: {len(copies)} images are byte for byte the same as one in another split, "
             f"first {' and '.join(names)}; remove the copies, or results look better than they are",
+            FairkdWarning,
+            stacklevel=2,
+        )
+
+
+def warn_of_divided_units(records: Records, part: np.ndarray, units: np.ndarray) -> None:
+    """Warn of units that the data's own split has in several parts.
+
+    Args:
+        records: the source, which names the images.
+        part: split of each image, ``(n,)``; -1: none.
+        units: unit of each image, ``(n,)``, from 0.
+    """
+    used = np.flatnonzero(part >= 0)
+    _, first, unit = np.unique(units[used], return_index=True, return_inverse=True)
+    original = used[first[unit.ravel()]]
+    divided = np.flatnonzero(part[original] != part[used])
+    if len(divided):
+        pair = [int(original[divided[0]]), int(used[divided[0]])]
+        warnings.warn(
+            f"{records.columns.origin}: {len(np.unique(units[used[divided]])):,} units have images in several splits, "
+            f"first {records.columns.place(pair)}; put all images of a unit into one split, or results look better "
+            "than they are",
             FairkdWarning,
             stacklevel=2,
         )

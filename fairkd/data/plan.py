@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -29,6 +29,7 @@ class DataOptions:
     label_column: str
     group_column: str
     split_column: str
+    unit_column: str | None
     target: str | None
     group: str | None
     audit_groups: tuple[str, ...]
@@ -49,14 +50,15 @@ class DataOptions:
 class Rows:
     """One split without its pixels: columns of shape ``(n,)``, int64.
 
-    ``items`` are positions in the source, ``index`` is unique within the data set, ``attributes`` are further
-    protected attributes by name.
+    ``items`` are positions in the source, ``index`` is unique within the data set, ``unit`` is what
+    :class:`~fairkd.data.splits.ImageSet` says, ``attributes`` are further protected attributes by name.
     """
 
     items: np.ndarray
     labels: np.ndarray
     groups: np.ndarray
     index: np.ndarray
+    unit: np.ndarray
     attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -139,21 +141,26 @@ class Plan(Shown):
         lazy = LazyImages(pixels, positions, groups=rows.groups, keys=rows.items, change=change, keep=fits)
         # Lazy images are read as arrays are: whoever only indexes them need not know the difference.
         images = lazy[:] if fits and not on_disk(pixels) else cast(np.ndarray, lazy)
-        return ImageSet(images, rows.labels, rows.groups, rows.index, rows.items, rows.attributes)
+        return ImageSet(images, rows.labels, rows.groups, rows.index, rows.unit, rows.attributes)
 
 
 def plain_rows(
-    items: np.ndarray, labels: np.ndarray, groups: np.ndarray, attributes: Mapping[str, np.ndarray]
+    items: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    units: np.ndarray,
+    attributes: Mapping[str, np.ndarray],
 ) -> Rows:
     """Return source positions ``items``, each once; the other columns cover the whole source."""
     chosen = {name: codes[items] for name, codes in attributes.items()}
-    return Rows(items, labels[items], groups[items], items, chosen)
+    return Rows(items, labels[items], groups[items], items, units[items], chosen)
 
 
 def injected_rows(
     parts: Mapping[str, np.ndarray],
     labels: np.ndarray,
     groups: np.ndarray,
+    units: np.ndarray,
     attributes: Mapping[str, np.ndarray],
     num_groups: int,
 ) -> dict[str, Rows]:
@@ -163,6 +170,7 @@ def injected_rows(
         parts: source positions of each split.
         labels: class of every item of the source, ``(n,)``.
         groups: assigned group of every item, ``(n,)``; read in training only.
+        units: unit of every item, ``(n,)``.
         attributes: the source's own attributes, ``(n,)`` each.
         num_groups: number of injected groups.
     """
@@ -172,6 +180,6 @@ def injected_rows(
             repeated, chosen = items, groups[items]
         else:
             repeated, chosen = np.repeat(items, num_groups), np.tile(np.arange(num_groups), len(items))
-        plain = plain_rows(repeated, labels, groups, attributes)
-        rows[split] = Rows(repeated, plain.labels, chosen, repeated * num_groups + chosen, plain.attributes)
+        plain = plain_rows(repeated, labels, groups, units, attributes)
+        rows[split] = replace(plain, groups=chosen, index=repeated * num_groups + chosen)
     return rows

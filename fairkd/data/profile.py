@@ -134,6 +134,19 @@ def choose_group(records: Records, options: DataOptions, profile: Profile, bias:
     return group
 
 
+def choose_units(records: Records, options: DataOptions) -> np.ndarray:
+    """Return the unit of every item, ``(n,)`` int64; an item whose cell is empty is one of its own.
+
+    Raises:
+        DataError: no such column.
+    """
+    items = np.arange(len(records.columns))
+    if options.unit_column is None:
+        return items
+    units = read_attribute(records.columns, options.unit_column, "unit_column")
+    return np.where(units.codes < 0, len(units.names) + items, units.codes)
+
+
 def audited(records: Records, options: DataOptions) -> dict[str, Attribute]:
     """Return the attributes that ``audit_groups`` names, by name.
 

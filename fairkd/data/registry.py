@@ -44,7 +44,7 @@ _COMMON = frozenset(
     )
 )
 _ROOT = frozenset(("data_root",))
-_CSV = frozenset(("csv", "path_column", "label_column", "group_column", "split_column"))
+_CSV = frozenset(("csv", "path_column", "label_column", "group_column", "split_column", "unit_column"))
 
 
 def _no_repository(options: DataOptions) -> Plan:
@@ -78,7 +78,7 @@ class DataSource:
 
 _INJECTED = "none, or an injected one (bias)"
 _DOWNLOAD = _ROOT | {"download"}
-_HUB = _DOWNLOAD | {"path_column", "label_column", "group_column"}
+_HUB = _DOWNLOAD | {"path_column", "label_column", "group_column", "unit_column"}
 
 SOURCES = (
     DataSource(
@@ -108,6 +108,7 @@ def load_dataset(
     label_column: str = "label",
     group_column: str = "group",
     split_column: str = "split",
+    unit_column: str | None = None,
     target: str | None = None,
     group: str | None = None,
     audit_groups: Sequence[str] = (),
@@ -130,6 +131,8 @@ def load_dataset(
         label_column: column with the class; without a column ``label``, the path's first folder is it.
         group_column: column with the group; ``"a*b"`` crosses two or more columns.
         split_column: column with train, validation (val, valid) or test, used if present.
+        unit_column: column with what images have in common, such as the person: images of one unit stay in one split,
+            and intervals resample them together; written as ``group`` is; ``None``: each image is its own.
         target: attribute that is the class, for data sets with several; written as ``group`` is.
         group: attribute that is the group: ``"gender"``, ``"gender*race"`` crosses two, ``"age:0-18,19-40,41-"``
             bins numbers. An image whose group is missing keeps the code -1.

@@ -37,6 +37,40 @@ def stratified_split(
     return parts
 
 
+def stratified_unit_split(
+    strata: np.ndarray,
+    units: np.ndarray,
+    shares: Sequence[float],
+    rng: np.random.Generator,
+    *,
+    fill_order: Sequence[int],
+) -> np.ndarray:
+    """Divide as :func:`stratified_split` does, but whole units, each in the stratum of most of its samples.
+
+    Args:
+        strata: as there.
+        units: unit of each sample, ``(n,)`` integers.
+        shares: share of the units in each part; they sum to 1.
+        rng: source of the draw.
+        fill_order: as there.
+
+    Returns:
+        Part of each sample, ``(n,)`` int64; the same for all samples of a unit.
+    """
+    stratum, unit, counts = unit_counts(strata, units)
+    # A unit's most frequent stratum first, of equally frequent ones the smaller.
+    order = np.lexsort((stratum, -counts, unit))
+    names, first = np.unique(unit[order], return_index=True)
+    parts = stratified_split(stratum[order[first]], shares, rng, fill_order=fill_order)
+    return parts[np.searchsorted(names, units)]
+
+
+def unit_counts(strata: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return stratum, unit and number of samples of every pair that occurs; both are integers from 0, ``(n,)``."""
+    pairs, counts = np.unique(strata * (units.max() + 1) + units, return_counts=True)
+    return pairs // (units.max() + 1), pairs % (units.max() + 1), counts
+
+
 def part_sizes(n: int, shares: Sequence[float], fill_order: Sequence[int]) -> np.ndarray:
     """Return how many of ``n`` samples each part gets, by the rule of :func:`stratified_split`.
 

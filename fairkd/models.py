@@ -161,6 +161,7 @@ def create_model(
     if weights is not None:
         _load_weights(network, resolve_path(weights), whole=whole)
     _adapt_stem(network, image_size, MINIMUM_MAP[stem])
+    _check_size(network, name, image_size)
     _check_outputs(network, name, image_size)
     return network.to(memory_format=torch.channels_last)
 
@@ -248,10 +249,16 @@ def _adapt_stem(network: Network, image_size: int, minimum: int) -> None:
     Where a stride sits on one branch of a residual block, the branches no longer fit together; the strides that
     follow are then removed as well until they do.
     """
-    strided = [] if _patch_embedding(network.backbone) else _strided_modules(network, image_size)
-    while strided:
+    if minimum == MINIMUM_MAP["original"] or _patch_embedding(network.backbone):
+        return
+    strided: list[str] = []
+    while True:
         maps = _try_forward(network, image_size)
         if maps is not None and min(maps.shape[2:]) >= min(minimum, image_size):
+            return
+        # Of a pass that ends early, those that it has come to.
+        strided = strided or _strided_modules(network, image_size)
+        if not strided:
             return
         _remove_stride(network, strided.pop(0))
 
@@ -264,8 +271,7 @@ def _strided_modules(network: Network, image_size: int) -> list[str]:
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and _stride(module) > 1
     ]
-    if _try_forward(network, image_size) is None:
-        raise ParameterError(f"the network cannot process {image_size}-pixel images")
+    _try_forward(network, image_size)
     for hook in hooks:
         hook.remove()
     return order
@@ -284,17 +290,35 @@ def _remove_stride(network: Network, name: str) -> None:
         network.set_submodule(name, nn.Identity())
 
 
-@torch.no_grad()
 def _try_forward(network: Network, image_size: int) -> Tensor | None:
-    """Return the maps of a dry forward pass, or ``None`` when the network's branches do not fit together."""
+    """Return the maps of a dry forward pass, or ``None`` where none is possible.
+
+    The images are too small for the strides that are left, or the branches of a block no longer fit together.
+    """
+    try:
+        return _dry_forward(network, image_size).maps
+    except Exception:
+        return None
+
+
+@torch.no_grad()
+def _dry_forward(network: Network, image_size: int) -> Outputs:
     training = network.training
     try:
         outputs: Outputs = network.eval()(torch.zeros(1, 3, image_size, image_size))
-        return outputs.maps
-    except RuntimeError:
-        return None
+        return outputs
     finally:
         network.train(training)
+
+
+def _check_size(network: Network, name: str, image_size: int) -> None:
+    try:
+        _dry_forward(network, image_size)
+    except Exception as error:
+        raise ParameterError(
+            f"{name!r} cannot process {image_size}-pixel images ({first_line(error) or type(error).__name__}); set "
+            "image_size to a size that it takes, often a multiple of 32, or choose another network"
+        ) from error
 
 
 @torch.no_grad()

@@ -59,6 +59,27 @@ def test_stem_keeps_a_map_of_small_images(name, stem, cells):
     assert min(maps.shape[2:]) >= cells
 
 
+@pytest.mark.parametrize("size", [8, 16, 28, 40])
+def test_strides_go_until_small_images_pass(size):
+    maps = create_model("test_convnext2", 2, image_size=size)(torch.rand(2, 3, size, size)).maps
+    assert min(maps.shape[2:]) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "stem", "reason"),
+    [
+        ("test_vit", 40, "auto", "should be divisible"),
+        ("test_maxvit", 16, "auto", "modulo by zero"),
+        ("test_convnext2", 16, "original", "Kernel size"),
+    ],
+)
+def test_a_size_that_a_network_cannot_take_is_told_with_both(name, size, stem, reason):
+    with pytest.raises(
+        ParameterError, match=f"'{name}' cannot process {size}-pixel images .*{reason}.*set image_size"
+    ):
+        create_model(name, 2, image_size=size, stem=stem)
+
+
 def test_original_stem_is_timm_s_own():
     network = create_model("resnet10t", 2, image_size=32, stem="original")
     assert network(torch.rand(2, 3, 32, 32)).maps.shape[2:] == (1, 1)

@@ -27,7 +27,7 @@ import pandas as pd
 from fairkd.errors import DataError
 from fairkd.metrics.encoding import has_code_for_missing
 from fairkd.predictions import COLUMNS, Predictions
-from fairkd.shown import first_of
+from fairkd.shown import first_of, table_names
 
 #: Predictions, or a table that holds them as the module describes.
 AnyPredictions: TypeAlias = Predictions | pd.DataFrame
@@ -125,7 +125,7 @@ def _check_values(frame: pd.DataFrame, name: str) -> None:
             names = ", ".join(sorted(_texts(found)))
             raise DataError(
                 f"the predictions of {name!r} mix the {column}s {names}: keep one, for example "
-                f"frame[frame['{column}'] == {sorted(_texts(found))[0]!r}]"
+                f"frame[frame['{column}'] == {pd.Series(found).tolist()[0]!r}]"
             )
     for column in ("label", "prediction"):
         if column in frame and frame[column].dtype.kind == "f" and (frame[column] % 1 != 0).any():
@@ -191,9 +191,11 @@ def _convert(frame: pd.DataFrame, classes: Sequence[str], groups: Sequence[str],
         "index": index,
         "unit": frame["unit"].to_numpy() if "unit" in frame else index,
         "split": pd.Categorical(frame["split"] if "split" in frame else ["test"] * n),
-        "label": pd.Categorical.from_codes(_codes(frame["label"], classes), list(classes)),
-        "group": pd.Categorical.from_codes(_codes(_known_groups(frame["group"]), groups), list(groups)),
-        "prediction": pd.Categorical.from_codes(predicted, list(classes)),
+        "label": pd.Categorical.from_codes(_codes(frame["label"], classes), table_names(classes)),
+        "group": pd.Categorical.from_codes(
+            _codes(_known_groups(frame["group"]), groups), table_names(groups)
+        ),
+        "prediction": pd.Categorical.from_codes(predicted, table_names(classes)),
     }
     if probabilities is not None:
         columns |= {f"probability_{c}": probabilities[:, c] for c in range(len(classes))}

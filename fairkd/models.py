@@ -128,7 +128,7 @@ def create_model(
         whole: the weights must have the classifier too.
         stem: how many early strides are removed: ``auto`` until the final map is at least 2 x 2, ``small`` 4 x 4,
             ``original`` none.
-        mean, std: the images' channel statistics on the scale 0 to 1; default: those of the pretrained weights.
+        mean, std: the images' channel statistics on the scale 0 to 1; default: those of timm's pretrained weights.
         seed: seed of the initial weights; default: torch's global generator.
 
     Raises:
@@ -154,9 +154,8 @@ def create_model(
             f"{name!r} is not supported: it has several classifiers, fairkd needs exactly one"
         )
     cfg: dict[str, Any] = getattr(backbone, "pretrained_cfg", None) or {}
-    # Pretrained weights expect the statistics they were trained with.
-    if mean is None or std is None or pretrained:
-        mean, std = cfg.get("mean", (0.5, 0.5, 0.5)), cfg.get("std", (0.25, 0.25, 0.25))
+    mean = cfg.get("mean", (0.5, 0.5, 0.5)) if mean is None else mean
+    std = cfg.get("std", (0.25, 0.25, 0.25)) if std is None else std
     network = Network(backbone, mean, std)
     if weights is not None:
         _load_weights(network, resolve_path(weights), whole=whole)
@@ -187,7 +186,8 @@ def _create_backbone(
             ) from error
         raise ParameterError(
             f"pretrained weights of {name!r} cannot be had ({type(error).__name__}: {first_line(error)}); "
-            "download them elsewhere and pass the file as weights"
+            "download them elsewhere and pass the file as weights, with the statistics of their images (docs/methods/"
+            "teacher_options.md has an example)"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,14 +96,22 @@ def save_models(
 def run_findings(predictions: Mapping[str, Predictions], experiment: Experiment) -> list[str]:
     """Return the conclusions as plain sentences: what distillation and the teacher changed, then the mitigation.
 
-    Before them stands which models have collapsed, after them what few samples and missing groups keep one from saying.
+    Before them stands which models have collapsed, and nothing is concluded from these; after them what few samples and
+    missing groups keep one from saying.
     """
     options = bootstrap_options(experiment)
     tables = [
         compare({name: predictions[name] for name in (baseline, model)}, **options)
         for model, baseline in questions(experiment)
     ]
-    sentences = conclude(*tables)
+    asked = questions(experiment)
+    # The last question has two answers, what the mitigation changed and what it cost.
+    pairs = itertools.chain(asked, asked[2:], itertools.repeat(()))
+    sentences = [
+        sentence
+        for sentence, pair in zip(conclude(*tables), pairs, strict=False)
+        if not any(predictions[model].collapsed for model in pair)
+    ]
     cells = measurement.count(predictions["student_kd"]).samples.ravel()
     return [
         *_collapsed(predictions),

@@ -66,3 +66,8 @@ def duration(seconds: float) -> str:
 def join_numbers(values: Iterable[float]) -> str:
     """Write numbers one after another: ``0.3, 1, 10``."""
     return ", ".join(f"{value:g}" for value in values)
+
+
+def table_names(names: Iterable[str]) -> list[str]:
+    """Return names of classes or groups, ``all`` written differently: in tables it stands for all of them together."""
+    return ["all (value)" if name == "all" else name for name in names]

@@ -177,6 +177,16 @@ def test_the_p_value_is_that_of_student_s_test(summary):
     assert same["p_value"] == 1
 
 
+def test_seeds_that_agree_by_chance_settle_nothing():
+    table = pd.DataFrame(
+        rows("kd", [0.9] * 2, [0.2] * 2, [np.nan] * 2) + rows("same", [0.9] * 2, [0.15] * 2, [-0.05, -0.05])
+    )
+    row = summarize_methods(table).query("method == 'same' and metric == 'recall_gap'").iloc[0]
+    # Each seed's own interval reaches 0.1 to both sides.
+    assert row[["difference", "low", "high"]].tolist() == pytest.approx([-0.05, -0.15, 0.05])
+    assert row["p_value"] == 1 and row["supported_seeds"] == 0
+
+
 def test_what_several_seeds_settle_is_adjusted_for_the_number_of_methods():
     # Student's p of each is 0.013.
     names, changes = [f"method {i}" for i in range(5)], [-0.08, -0.10, -0.12]

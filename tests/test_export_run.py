@@ -253,7 +253,11 @@ def test_the_card_s_code_runs_and_names_the_class(run, tmp_path, format_name):
     student = models["student_fair"]
     one = export_model(student, splits, tmp_path, format_name=format_name, replicates=10)
     row = int(student.predictions.probabilities.max(axis=1).argmax())
-    Image.fromarray(splits.test.images[row]).save(tmp_path / "image.png")
+    pixels = splits.test.images[row]
+    # As in the loader, what is transparent is black, whatever colour hides there.
+    hidden = (pixels == 0).all(axis=2)
+    layered = np.dstack([np.where(hidden[..., None], 255, pixels), np.where(hidden, 0, 255)]).astype(np.uint8)
+    Image.fromarray(layered).save(tmp_path / "image.png")
     code = one.card.content["how_to_run"]
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -66,6 +66,27 @@ def test_the_page_loads_nothing() -> None:
     assert "default-src 'none'" in html and "http" not in html.replace("http-equiv", "")
 
 
+def test_spaces_around_cells_and_names_are_no_part_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    frame = table(probabilities=False).assign(
+        prediction=lambda rows: rows["prediction"].map("class {} ".format)
+    )
+    frame["label"] = frame["label"].map(" class {}".format)
+    frame.loc[::3, "group"] += " "
+    frame.rename(columns={"group": " group", "prediction": "prediction "}).to_csv(path, index=False)
+    (read,) = read_models(path).values()
+    assert set(read["group"]) == {"<b>x</b>", "y"} and set(read["label"]) == set(read["prediction"])
+    clean = predictions_report({"a": table(probabilities=False)}, **QUICK).content["metrics"]
+    spaced = predictions_report({"a": read}, **QUICK).content["metrics"]
+    assert [one["models"]["a"]["value"] for one in spaced] == [one["models"]["a"]["value"] for one in clean]
+
+
+def test_a_group_named_all_is_one_of_the_groups() -> None:
+    content = predictions_report({"a": table().replace({"group": {"y": "all"}})}, **QUICK).content
+    assert {row["group"] for row in content["by_group"]} == {"<b>x</b>", "all (value)"}
+    assert len(content["cells"]) == 4
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_file_tells_its_models_apart(tmp_path: Path, suffix: str) -> None:
     both = pd.concat([table().assign(model="z"), table(1).assign(model="a")])

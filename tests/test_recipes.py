@@ -37,6 +37,7 @@ from fairkd.recipes import (
     train_student_alone,
     train_students,
     train_teacher,
+    warn_of_few_samples,
 )
 from fairkd.recipes.models import Recipe
 from fairkd.store import read_json
@@ -764,7 +765,7 @@ def test_of_all_pairs_only_those_with_two_sets_of_heads_are_refused(mitigation):
 
 
 def test_the_published_critic_is_refused_before_training_where_there_are_three_groups(tiny_experiment):
-    plan = SimpleNamespace(class_names=("a", "b"), group_names=("red", "green", "blue"))
+    plan = planned(("a", "b"), ("red", "green", "blue"))
     published = tiny_experiment.replace(critic_published=True)
     check_setting(published, plan)
     for part in ("mitigation", "teacher_mitigation"):
@@ -784,9 +785,64 @@ def test_an_adversary_is_refused_before_training_where_there_is_one_group(
     with pytest.raises(ParameterError, match=f"^{parameter}='laftr' tells groups apart"):
         distill_student(asked, train_teacher(asked, splits), splits)
     assert fits == [] and teacher.folder.is_dir()
-    plan = SimpleNamespace(class_names=splits.class_names, group_names=splits.group_names)
     with pytest.raises(ParameterError, match=f"^{parameter}='laftr' tells groups apart"):
+        check_setting(asked, planned(splits.class_names, splits.group_names))
+
+
+@pytest.mark.parametrize("parameter", ["mitigation", "teacher_mitigation"])
+def test_a_training_split_without_groups_is_refused_where_they_are_read(parameter, tiny_experiment):
+    none = tiny_experiment.replace(mitigation="none")
+    plan = planned(("a", "b"), ("red", "green"), train=[-1, 0])
+    check_setting(none, plan)
+    check_setting(none.replace(**{parameter: "class_weighted"}), plan)
+    with pytest.raises(
+        DataError, match=f"shows 1 of the 2 values of tint; .*{parameter}='laftr' tells groups apart"
+    ):
+        check_setting(none.replace(**{parameter: "laftr"}), plan)
+
+
+def test_a_test_split_without_groups_is_refused_and_one_that_lacks_some_is_warned_of(tiny_experiment):
+    with pytest.raises(DataError, match="no image of the test split of some has a tint"):
+        check_setting(tiny_experiment, planned(("a", "b"), ("red", "green"), test=[-1]))
+    plan = planned(("a", "b"), ("red", "green", "blue"), train=[0, 1], test=[1, 2, -1])
+    with pytest.warns(FairkdWarning) as told:
+        warn_of_few_samples(plan)
+    said = [str(one.message) for one in told]
+    assert "the train split of some has no image of the tint blue" in said
+    assert "the test split of some has no image of the tint red" in said
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [("teacher", "test_vit"), ("student", "test_vit"), ("co_teachers", ["test_vit"])]
+)
+def test_a_network_that_cannot_take_the_images_is_told_before_any_training(part, value, tiny_experiment):
+    plan = planned(("a", "b"), ("red", "green"), image_size=40)
+    asked = tiny_experiment.replace(
+        **{"distiller": "ensemble", "co_teachers": ["wrn16_2_cifar"], part: value}
+    )
+    with pytest.raises(
+        ParameterError, match=f"^{part}='test_vit': 'test_vit' cannot process 40-pixel images"
+    ):
         check_setting(asked, plan)
+
+
+def test_patience_needs_a_score_to_wait_for(tiny_experiment):
+    asked = tiny_experiment.replace(patience=2)
+    check_setting(asked, planned(("a", "b"), ("red", "green")))
+    with pytest.raises(
+        ParameterError, match="patience=2 waits for a better validation score, which selection='last'"
+    ):
+        check_setting(asked.replace(selection="last"), planned(("a", "b"), ("red", "green")))
+
+
+def planned(classes, groups, *, image_size=32, **codes):
+    """A plan of these classes and groups; ``codes`` are a split's groups, by default one image of each."""
+    rows = {}
+    for split in ("train", "validation", "test"):
+        present = np.array(codes.get(split, range(len(groups))))
+        rows[split] = SimpleNamespace(groups=present, labels=np.zeros_like(present))
+    names = {"class_names": classes, "group_names": groups, "name": "some", "group_name": "tint"}
+    return SimpleNamespace(**names, rows=rows, image_size=image_size, stem="auto")
 
 
 def _ungrouped(splits):

@@ -157,6 +157,18 @@ def test_findings_name_what_has_collapsed_and_cells_of_a_few_samples(tiny_experi
     roles = dict.fromkeys(ROLES, good) | {"student_fair": poor}
     found = run_findings(roles, tiny_experiment)
     assert found[0].startswith("The mitigated student has collapsed: it predicts at most half of the classes")
+    said = " ".join(found)
+    assert (
+        "as biased as its teacher" in said
+        and "The mitigation" not in said
+        and "With the mitigation" not in said
+    )
+    alone = " ".join(run_findings(roles | {"student_fair": good, "student_scratch": poor}, tiny_experiment))
+    assert (
+        "With the teacher" not in alone
+        and "The mitigation left" in alone
+        and "accuracy is unchanged" in alone
+    )
     assert "4 of 8 class x group cells hold fewer than 10 samples: too few to say anything of them." in found
     del roles["student_fair"]
     plain = run_findings(roles, tiny_experiment.replace(mitigation="none"))

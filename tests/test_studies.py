@@ -226,7 +226,9 @@ def test_temperature_s_order_counts_only_what_the_seeds_settle():
     module = importlib.import_module("temperature")
     published = sorted(module.PUBLISHED, key=lambda name: module.PUBLISHED[name])
     spread = np.array([-1e-5, 0.0, 1e-5])
-    same = a_study_table("d", module.SENSITIVITY, {n: list(i + spread) for i, n in enumerate(published)})
+    same = a_study_table(
+        "d", module.SENSITIVITY, {n: list(i + np.roll(spread, i) * (1 + i)) for i, n in enumerate(published)}
+    )
     assert "10 have the published order in the means. Beyond the seeds" in module._order(same, "d")
     assert "adjusted for 10 pairs, 10 have it, 0 the opposite one, 0 neither." in module._order(same, "d")
     opposite = same.assign(value=-same["value"])

@@ -35,9 +35,9 @@ def retrain_last_layer(
     validation data, none of the samples that it decides. Features are standardised; the strength of the penalty is
     chosen on half of the validation units; the logits are means over ``repeats`` fits, each with as many samples of
     every cell as the smallest has. Where half of the units lacks a cell, the strongest penalty is taken. Deviations:
-    the scale is that of all validation features; the penalty is the square of the weights, where the paper's is their
-    absolute value; what is chosen has the best mean recall over the cells, not the best of the worst cell, which here
-    may hold few samples.
+    the scale is that of all validation features with a group; the penalty is the square of the weights, where the
+    paper's is their absolute value; what is chosen has the best mean recall over the cells, not the best of the worst
+    cell, which here may hold few samples.
 
     Args:
         validation: the model's predictions, or a table as :mod:`fairkd.frames` describes it; their labels and groups

@@ -143,13 +143,16 @@ def _students(summary: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def seed_p_value(differences: pd.Series) -> float:
-    """Return the two-sided p of Student's test that the mean of differences, one a seed, is 0; NaN if one is."""
+    """Return the two-sided p of Student's test that the mean of differences, one a seed, is 0; NaN if one is.
+
+    1 where all seeds agree to the last digit.
+    """
     from scipy.stats import t
 
     mean, spread, count = differences.mean(), differences.std(ddof=1), len(differences)
     if spread == 0:
-        # scipy's own function warns of seeds that agree to the last digit.
-        return float(mean == 0)
+        # Few seeds that agree to the last digit, as counts of samples do by chance, do not say how seeds spread.
+        return 1.0
     return float(2 * t.sf(abs(mean) / spread * np.sqrt(count), count - 1))
 
 
@@ -160,6 +163,9 @@ def _over_seeds(part: pd.DataFrame, confidence: float) -> tuple[float, float, fl
     from scipy.stats import t
 
     mean, error = part["difference"].mean(), part["difference"].std(ddof=1) / np.sqrt(len(part))
+    if error == 0:
+        # As above: what is known is how far each seed's own difference may be off.
+        return float(mean), part["difference_low"].mean(), part["difference_high"].mean()
     half = t.ppf(0.5 + confidence / 2, len(part) - 1) * error
     return float(mean), float(mean - half), float(mean + half)
 

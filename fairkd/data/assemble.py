@@ -6,6 +6,7 @@ default (:class:`Profile`).
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -52,7 +53,7 @@ class _Assembly:
         self.units = choose_units(records, options)
         self._check_apart()
         self.used = self.target.codes >= 0
-        self.attributes = audited(records, options)
+        self.attributes = audited(records, options, self.group)
         self.split_rng, self.bias_rng, self.sample_rng = options.generators()
 
     def plan(self) -> Plan:
@@ -316,6 +317,9 @@ class _Assembly:
         names = [self.target.names, self.group.names]
         constants = [self.profile.shares, VALIDATION_FROM_TRAIN, dict(TINTS), names]
         content = {"columns": self.records.identity, "pixels": self.records.pixels.identity}
+        if self.records.split is not None:
+            # The column, or the file, that it was read from may be another.
+            content["split"] = hashlib.sha256(self.records.split.astype(np.int64).tobytes()).hexdigest()
         return digest({"data": self.profile.name, **content, "constants": constants, **settings})
 
     def _read(self, items: np.ndarray, rows: Mapping[str, Rows]) -> np.ndarray:

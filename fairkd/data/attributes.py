@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import re
+import unicodedata
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +15,8 @@ import numpy as np
 
 from fairkd.config import suggest
 from fairkd.data.table import MISSING, natural_order
-from fairkd.errors import DataError, ParameterError
+from fairkd.errors import DataError, FairkdWarning, ParameterError
+from fairkd.shown import table_names
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"(?P<low>{_NUMBER})?(?P<dash>-)?(?P<high>{_NUMBER})?")
@@ -48,9 +52,7 @@ class Attribute:
     title: str
 
     def __post_init__(self) -> None:
-        # In tables "all" stands for all classes or groups together: a value of that name is written differently.
-        names = tuple("all (value)" if name == "all" else name for name in self.names)
-        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "names", tuple(table_names(self.names)))
 
 
 def read_attribute(columns: Columns, expression: str, parameter: str) -> Attribute:
@@ -79,6 +81,7 @@ def read_attribute(columns: Columns, expression: str, parameter: str) -> Attribu
 def _term(columns: Columns, term: str, parameter: str) -> Attribute:
     if term in columns:
         codes, names = _encode_filled(columns[term])
+        _warn_of_spellings(columns, term, names)
         return Attribute(codes, names, term)
     column, colon, bins = term.partition(":")
     column = column.strip()
@@ -97,6 +100,25 @@ def _encode_filled(values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     names = natural_order({value for value in set(values) if value.lower() not in MISSING})
     codes = {name: code for code, name in enumerate(names)}
     return np.array([codes.get(value, -1) for value in values], dtype=np.int64), tuple(names)
+
+
+def _warn_of_spellings(columns: Columns, column: str, names: Sequence[str]) -> None:
+    """Warn of values that differ in writing alone: a person sees one group where there are two."""
+    written: dict[str | float, list[str]] = {}
+    for name in names:
+        plain: str | float = unicodedata.normalize("NFC", name).casefold()
+        with contextlib.suppress(ValueError):
+            plain = float(plain)
+        written.setdefault(plain, []).append(name)
+    alike = [found for found in written.values() if len(found) > 1]
+    if alike:
+        listed = "; ".join(" and ".join(map(repr, found)) for found in alike[:3])
+        warnings.warn(
+            f"{columns.origin}: column {column!r} writes what may be one value in several ways, which count as "
+            f"different: {listed}{'; ...' if len(alike) > 3 else ''}",
+            FairkdWarning,
+            stacklevel=2,
+        )
 
 
 def _read_bins(text: str, parameter: str) -> list[tuple[str, float, float]]:

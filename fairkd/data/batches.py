@@ -37,9 +37,9 @@ class Batch:
     epoch: int = 0
 
     def split(self, size: int) -> list[Batch]:
-        """Cut into parts of up to ``size`` images, whose sizes differ by at most one."""
-        n = len(self.labels)
-        return [self[start:stop] for start, stop in itertools.pairwise(even_bounds(n, -(-n // size)))]
+        """Cut into :func:`parts_of` parts, whose sizes differ by at most one."""
+        bounds = even_bounds(len(self.labels), parts_of(len(self.labels), size))
+        return [self[start:stop] for start, stop in itertools.pairwise(bounds)]
 
     def __getitem__(self, part: slice) -> Batch:
         rows = None if self.rows is None else self.rows[part]
@@ -132,7 +132,7 @@ class BatchStream:
     ) -> None:
         self.images, self.shuffle, self.seed = images, shuffle, seed
         self._shares = None if sampling_weights is None else sampling_weights / sampling_weights.sum()
-        self._batches = -(-len(images) // batch_size)
+        self._batches = parts_of(len(images), batch_size)
         # Small batches are made several at once: calls would cost more than the pixels.
         self._together = max(1, _TOGETHER_BYTES // (batch_size * images.image_bytes))
 
@@ -155,6 +155,14 @@ class BatchStream:
         else:
             order = rng.permutation(n) if self.shuffle else np.arange(n)
         return torch.from_numpy(order)
+
+
+def parts_of(n: int, size: int) -> int:
+    """Return into how many parts of up to ``size`` images to cut ``n``, none of them of one image.
+
+    An odd number in parts of two has one of three.
+    """
+    return n if size == 1 else max(1, min(-(-n // size), n // 2))
 
 
 def even_bounds(n: int, parts: int) -> list[int]:

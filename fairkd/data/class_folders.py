@@ -10,7 +10,7 @@ import numpy as np
 from fairkd.data.assemble import assemble
 from fairkd.data.attributes import Columns
 from fairkd.data.files import Root
-from fairkd.data.image_folder import split_code
+from fairkd.data.image_folder import SPLIT_WORDS, split_code
 from fairkd.data.pixels import ImageFiles
 from fairkd.data.plan import DataOptions, Plan
 from fairkd.data.profile import Profile, Records
@@ -51,7 +51,7 @@ def class_folders(root: Root) -> Records:
     files = image_files(root)
     names = files.names
     folders = [name.rpartition("/")[0] for name in names]
-    classes, parts = _understand(set(folders))
+    classes, parts = _understand(set(folders), root.path.name)
     if not files or not all(classes.values()):
         flat = [name for name, folder in zip(names, folders, strict=True) if not classes[folder]]
         first = f", for example {flat[0]!r}" if flat else ""
@@ -66,7 +66,7 @@ def class_folders(root: Root) -> Records:
     return Records(columns, pixels, split, sorted(classes.items()), facts)
 
 
-def _understand(folders: set[str]) -> tuple[dict[str, str], dict[str, int]]:
+def _understand(folders: set[str], origin: str) -> tuple[dict[str, str], dict[str, int]]:
     """Return the class of every folder (empty: it has none) and its split (no entry at all: none is named)."""
     short = {folder: folder for folder in folders}
     # Folders that all images share mean nothing, but for one that names a split.
@@ -76,6 +76,16 @@ def _understand(folders: set[str]) -> tuple[dict[str, str], dict[str, int]]:
         short = {folder: name.partition("/")[2] for folder, name in short.items()}
     parts = {folder: split_code(name.partition("/")[0]) for folder, name in short.items()}
     known = {folder: part for folder, part in parts.items() if part is not None}
+    # A class may be called train; a folder of classes beside others that are none may not.
+    if 0 < len(known) < len(folders) and any("/" in short[folder] for folder in known):
+        split, other = (
+            min(short[folder].partition("/")[0] for folder in chosen)
+            for chosen in (known, folders - known.keys())
+        )
+        raise DataError(
+            f"{origin}: the folder {split!r} names a split, and {other!r} beside it does not; call that one of "
+            f"{', '.join(SPLIT_WORDS)}, or move it away"
+        )
     if len(known) < len(folders):
         return {folder: name.partition("/")[0] for folder, name in short.items()}, {}
     return {folder: name.partition("/")[2].partition("/")[0] for folder, name in short.items()}, known

@@ -47,7 +47,8 @@ def plan(options: DataOptions, repo: str) -> Plan:
     if options.group_column == Experiment.default("group_column") and profile.group not in values:
         profile = replace(profile, group=None)
     names = [f"{part}/{row}" for part, data in parts.items() for row in range(len(data))]
-    stamps = [str(data._fingerprint) for data in parts.values() for _ in range(len(data))]
+    # The column, too: another one has other images under the same names.
+    stamps = [f"{data._fingerprint}/{image}" for data in parts.values() for _ in range(len(data))]
     by_name = dict(zip(parts, sources, strict=True))
     pixels = ImageFiles(Path(repo), names, stamps, read_file=lambda name: _bytes(by_name, name, image))
     columns = Columns(repo, values, lambda rows: ", ".join(names[row] for row in rows[:5]))

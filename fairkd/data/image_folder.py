@@ -88,13 +88,32 @@ def _first_folders(table: Table, paths: list[str], column: str) -> list[str]:
             f"{table.name} has no column {column!r}: {suggest(column, table.columns)}"
             f"its columns: {', '.join(table.columns)}; set label_column to one of them"
         )
+    _refuse_overlooked(table, "label_column", lambda _: False)
     flat = [row for row, path in enumerate(paths) if "/" not in path]
     if flat:
         raise DataError(
             f"{table.name} has no column {column!r}, and the path has no folder to name the class in "
             f"{table.rows(flat)}; its columns: {', '.join(table.columns)}; set label_column to one of them"
         )
-    return [path.split("/")[0] for path in paths]
+    folders = [path.split("/")[0] for path in paths]
+    if all(split_code(folder) is not None for folder in folders):
+        raise DataError(
+            f"{table.name} has no column {column!r}, and the first folder of the paths names the split "
+            f"({', '.join(sorted(set(folders)))}), not the class; set label_column to one of its columns: "
+            f"{', '.join(table.columns)}"
+        )
+    return folders
+
+
+def _refuse_overlooked(table: Table, parameter: str, fits: Callable[[set[str]], bool]) -> None:
+    """Refuse to do without an optional column where one looks like it by its name, or by its values."""
+    wanted = str(Experiment.default(parameter))
+    for name, values in table.columns.items():
+        if name.lower() == wanted or fits(set(values)):
+            raise DataError(
+                f"{table.name} has no column {wanted!r}, but {name!r} looks like it: set {parameter}={name!r}, or "
+                "leave that column out"
+            )
 
 
 def _stamps(root: Root, table: Table, paths: list[str]) -> list[Stamp]:
@@ -110,6 +129,9 @@ def _stamps(root: Root, table: Table, paths: list[str]) -> list[Stamp]:
 
 def _split_codes(table: Table, column: str) -> np.ndarray | None:
     if column not in table.columns and column == Experiment.default("split_column"):
+        _refuse_overlooked(
+            table, "split_column", lambda values: all(split_code(value) is not None for value in values)
+        )
         return None
     texts = [text.lower() for text in table.column(column, "split_column")]
     for row, text in enumerate(texts):

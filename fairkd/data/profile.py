@@ -127,9 +127,10 @@ def choose_group(records: Records, options: DataOptions, profile: Profile, bias:
     parameter = "group" if options.group else profile.group_parameter
     group = read_attribute(records.columns, expression, parameter)
     if len(group.names) < 2:
+        held = f"the one group {group.names[0]!r}" if group.names else "no value"
         raise DataError(
-            f"{records.columns.origin}: column {expression!r} holds the one group {''.join(group.names)!r}, and at "
-            f"least two are needed; set {parameter} to another column, or bias='tint'"
+            f"{records.columns.origin}: column {expression!r} holds {held}, and at least two groups are needed; set "
+            f"{parameter} to another column, or bias='tint'"
         )
     return group
 
@@ -147,11 +148,15 @@ def choose_units(records: Records, options: DataOptions) -> np.ndarray:
     return np.where(units.codes < 0, len(units.names) + items, units.codes)
 
 
-def audited(records: Records, options: DataOptions) -> dict[str, Attribute]:
-    """Return the attributes that ``audit_groups`` names, by name.
+def audited(records: Records, options: DataOptions, group: Attribute) -> dict[str, Attribute]:
+    """Return the attributes that ``audit_groups`` names, by name: the whole expression where another has the title.
 
     Raises:
         DataError: no such column.
     """
-    found = [read_attribute(records.columns, text, "audit_groups") for text in options.audit_groups]
-    return {attribute.title: attribute for attribute in found}
+    found: dict[str, Attribute] = {}
+    for text in options.audit_groups:
+        attribute = read_attribute(records.columns, text, "audit_groups")
+        taken = attribute.title in found or (attribute.title == group.title and text != options.group)
+        found[text if taken else attribute.title] = attribute
+    return found

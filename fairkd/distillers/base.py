@@ -106,7 +106,8 @@ class Distiller(nn.Module):
     ) -> dict[str, Tensor]:
         """Return ``distill_loss`` and, of several terms, each one's ``<name>_loss`` before it is weighed.
 
-        With ``reduction="none"`` the loss is ``(batch,)`` where a term is, else a scalar.
+        With ``reduction="none"`` the loss is ``(batch,)`` where a term is, else a scalar; ``batch_loss`` is then what
+        terms without a value a sample have added to it.
 
         Raises:
             ParameterError: a term returned something else.
@@ -116,10 +117,13 @@ class Distiller(nn.Module):
         }
         for name, loss in losses.items():
             check_loss(loss, f"distiller {name!r}", len(batch.labels), reduction, whole=True)
-        total = torch.zeros((), device=student.logits.device)
-        for name, loss in losses.items():
-            total = total + self.weights[name] * loss
+        weighed = [self.weights[name] * loss for name, loss in losses.items()]
+        total = sum(weighed, torch.zeros((), device=student.logits.device))
         parts = {f"{name}_loss": loss for name, loss in losses.items()} if len(losses) > 1 else {}
+        if reduction == "none":
+            parts["batch_loss"] = sum(
+                (loss for loss in weighed if not loss.ndim), torch.zeros_like(total.mean())
+            )
         return {"distill_loss": total, **parts}
 
 

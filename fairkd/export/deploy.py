@@ -44,8 +44,10 @@ options.add_session_config_entry("session.x64quantprecision", "1")
 providers = ["CPUExecutionProvider"]
 session = onnxruntime.InferenceSession({file!r}, options, providers=providers)
 names = json.loads(session.get_modelmeta().custom_metadata_map["fairkd.class_names"])
-image = ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")
-image = ImageOps.fit(image, ({width}, {height}), Image.Resampling.BICUBIC)
+image = ImageOps.exif_transpose(Image.open("image.png"))
+if image.has_transparency_data:
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
+image = ImageOps.fit(image.convert("RGB"), ({width}, {height}), Image.Resampling.BICUBIC)
 images = np.asarray(image).transpose(2, 0, 1)[None]  # uint8 (1, 3, {height}, {width})
 logits = session.run(["logits"], {{"images": images}})[0]
 print(names[int(logits[0].argmax())])"""
@@ -60,8 +62,10 @@ extra = {{"fairkd.json": ""}}
 # This unpickles: open only files that you trust.
 model = torch.export.load({file!r}, extra_files=extra).module()
 names = json.loads(json.loads(extra["fairkd.json"])["fairkd.class_names"])
-image = ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")
-image = ImageOps.fit(image, ({width}, {height}), Image.Resampling.BICUBIC)
+image = ImageOps.exif_transpose(Image.open("image.png"))
+if image.has_transparency_data:
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
+image = ImageOps.fit(image.convert("RGB"), ({width}, {height}), Image.Resampling.BICUBIC)
 images = np.asarray(image).transpose(2, 0, 1)[None]  # uint8 (1, 3, {height}, {width})
 print(names[int(model(torch.from_numpy(images.copy()))[0].argmax())])"""
 

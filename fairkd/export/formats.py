@@ -85,7 +85,8 @@ def file_metadata(splits: Splits, name: str) -> dict[str, str]:
         "model": name,
         "input": f"{INPUT}: uint8 (batch, 3, {height}, {width}), RGB, values 0 to 255",
         "preprocessing": (
-            f"centre square, resized to {height} x {width}, channels first; scaling and normalisation are in the graph"
+            "turned as its EXIF tag says, transparency on black, 8 bits, centre square, resized to "
+            f"{height} x {width}, channels first; scaling and normalisation are in the graph"
         ),
         "output": f"{LOGITS}: float32 (batch, {splits.num_classes}), softmax gives probabilities",
         "class_names": json.dumps(list(splits.class_names), ensure_ascii=False),

@@ -137,8 +137,18 @@ def _codes(columns: Mapping[str, Any]) -> tuple[list[np.ndarray], pd.Index]:
     return np.split(codes.astype(np.int64), len(columns)), values
 
 
+def _array(column: Any) -> np.ndarray:
+    array = np.asarray(column)
+    # Of a list with text NumPy makes text, of a missing value the word nan.
+    return (
+        array
+        if hasattr(column, "dtype") or array.dtype.kind not in "US"
+        else np.asarray(column, dtype=object)
+    )
+
+
 def _arrays(columns: Mapping[str, Any]) -> list[np.ndarray]:
-    arrays = {name: np.asarray(column) for name, column in columns.items()}
+    arrays = {name: _array(column) for name, column in columns.items()}
     for name, array in arrays.items():
         if array.ndim != 1:
             raise DataError(f"{name} has shape {array.shape}; allowed: one dimension, one value a sample")

@@ -49,7 +49,7 @@ def project_gradient(task: Tensor, adversary: Tensor, strength: float) -> Tensor
     Source: Zhang et al. 2018, https://arxiv.org/abs/1801.07593, equation 1.
     """
     squared = (adversary * adversary).sum()
-    coefficient = torch.where(squared > 0, (task * adversary).sum() / squared.clamp_min(1e-30), 0.0)
+    coefficient = (task * adversary).sum() / torch.where(squared > 0, squared, 1.0)
     return task - (coefficient + strength) * adversary
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import torch
@@ -12,13 +13,13 @@ from fairkd.data.augment import operations
 from fairkd.data.plan import Plan
 from fairkd.data.splits import Splits
 from fairkd.distillers import check_distiller, distiller_entries
-from fairkd.errors import FairkdWarning, ParameterError, check_type
+from fairkd.errors import DataError, FairkdWarning, ParameterError, check_type
 from fairkd.evaluation import few_samples
 from fairkd.heads import MeanReadout, add_heads
 from fairkd.mitigation import cell_counts, check_groups, mitigation_entry
 from fairkd.models import check_model_name, create_model
 from fairkd.recipes.kept import TrainedModel
-from fairkd.recipes.setup import Part, make_mitigation, mitigation_name, resolve_device, weights_file
+from fairkd.recipes.setup import Part, make_mitigation, mitigation_name, resolve_device, stem, weights_file
 from fairkd.recipes.unread import warn_of_unread
 from fairkd.shown import first_of
 from fairkd.store import read_json
@@ -60,6 +61,16 @@ def warn_of_few_samples(plan: Plan) -> None:
     cells = cell_counts(test.labels, test.groups, *shape).ravel().tolist()
     for sentence in few_samples(cells):
         warnings.warn(f"the test split of {plan.name}: {sentence}", FairkdWarning, stacklevel=3)
+    for split in ("train", "test"):
+        absent = set(range(len(plan.group_names))) - set(plan.rows[split].groups.tolist())
+        if absent:
+            names = ", ".join(plan.group_names[group] for group in sorted(absent)[:5])
+            warnings.warn(
+                f"the {split} split of {plan.name} has no image of the {plan.group_name} "
+                f"{names}{', ...' if len(absent) > 5 else ''}",
+                FairkdWarning,
+                stacklevel=3,
+            )
 
 
 def check_setting(experiment: Experiment, plan: Plan | None = None) -> Plan:
@@ -89,8 +100,9 @@ def check_setting(experiment: Experiment, plan: Plan | None = None) -> Plan:
     parts: tuple[Part, ...] = ("teacher", "student")
     for part in parts:
         check_part_groups(experiment, part, len(plan.group_names))
+        _check_groups_known(experiment, part, plan)
         make_mitigation(experiment, part, counts, counts.sum(dim=1), feature_size=1)
-    _check_heads(experiment, plan)
+    _check_networks(experiment, plan)
     return plan
 
 
@@ -112,6 +124,11 @@ def check_methods(experiment: Experiment) -> None:
     if experiment.distiller != "none" and not experiment.distill_weight and not experiment.task_weight:
         raise ParameterError(
             "distill_weight=0 and task_weight=0 leave no loss to learn from; give one a weight"
+        )
+    if experiment.patience and experiment.selection == "last":
+        raise ParameterError(
+            f"patience={experiment.patience} waits for a better validation score, which selection='last' does not look "
+            "at; use selection='accuracy' or 'fairness', or patience=0"
         )
     mitigation_entry(experiment.teacher_mitigation, "teacher_mitigation")
     own_heads = mitigation_entry(experiment.mitigation).adds_heads
@@ -149,6 +166,24 @@ def check_part_groups(experiment: Experiment, part: Part, num_groups: int) -> No
     """
     parameter = "teacher_mitigation" if part == "teacher" else "mitigation"
     check_groups(mitigation_name(experiment, part), num_groups, parameter)
+
+
+def _check_groups_known(experiment: Experiment, part: Part, plan: Plan) -> None:
+    """Raise where images have no groups for the mitigation to read, or for the test to compare."""
+    known = {split: set(rows.groups[rows.groups >= 0].tolist()) for split, rows in plan.rows.items()}
+    if not known["test"]:
+        raise DataError(
+            f"no image of the test split of {plan.name} has a {plan.group_name}, so that groups cannot be compared; "
+            "fill in the values there"
+        )
+    if len(plan.group_names) > 1 and len(known["train"]) < 2:
+        try:
+            check_part_groups(experiment, part, len(known["train"]))
+        except ParameterError as error:
+            raise DataError(
+                f"the training split of {plan.name} shows {len(known['train'])} of the {len(plan.group_names)} values "
+                f"of {plan.group_name}; fill in the values there. Or else: {error}"
+            ) from None
 
 
 def check_teacher(teacher: TrainedModel, splits: Splits) -> None:
@@ -198,16 +233,30 @@ def check_co_teachers(experiment: Experiment) -> None:
         alike.append(name)
 
 
-def _check_heads(experiment: Experiment, plan: Plan) -> None:
-    """Give an untrained network the heads that the methods ask for, to see whether it can have them."""
-    several = "co_advise" in [entry.name for _, entry in distiller_entries(experiment.distiller)]
+def _check_networks(experiment: Experiment, plan: Plan) -> None:
+    """Make untrained networks, with the heads that the methods ask for: whether they take the images, and the heads."""
+    names = [entry.name for _, entry in distiller_entries(experiment.distiller)]
+    further = (
+        experiment.co_teachers
+        if any(entry.several_teachers for _, entry in distiller_entries(experiment.distiller))
+        else ()
+    )
+    data = len(plan.class_names), plan.image_size, stem(experiment, plan)
+    for name in further:
+        _check_network(name, *data, heads=False, part="co_teachers")
     parts: tuple[Part, ...] = ("teacher", "student")
     for part in parts:
-        if mitigation_entry(mitigation_name(experiment, part)).adds_heads or (several and part == "student"):
-            network = create_model(
-                getattr(experiment, part), len(plan.class_names), image_size=plan.image_size
-            )
-            try:
-                add_heads(network, 2, MeanReadout(2))
-            except ParameterError as error:
-                raise ParameterError(f"{part}={getattr(experiment, part)!r}: {error}") from None
+        heads = mitigation_entry(mitigation_name(experiment, part)).adds_heads
+        heads = heads or ("co_advise" in names and part == "student")
+        _check_network(getattr(experiment, part), *data, heads=heads, part=part)
+
+
+# A sweep has hundreds of settings of the same networks.
+@functools.lru_cache
+def _check_network(name: str, classes: int, image_size: int, stem: str, *, heads: bool, part: str) -> None:
+    try:
+        network = create_model(name, classes, image_size=image_size, stem=stem)  # type: ignore[arg-type]
+        if heads:
+            add_heads(network, 2, MeanReadout(2))
+    except ParameterError as error:
+        raise ParameterError(f"{part}={name!r}: {error}") from None

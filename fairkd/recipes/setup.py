@@ -12,6 +12,7 @@ import torch
 
 from fairkd.config import Experiment, resolve_path
 from fairkd.data import load_dataset
+from fairkd.data.plan import Plan
 from fairkd.data.splits import Splits
 from fairkd.distillers import (
     Context,
@@ -79,13 +80,15 @@ def weights_file(experiment: Experiment, part: str) -> Path | None:
 
 
 def make_network(experiment: Experiment, part: Part, splits: Splits) -> Network:
-    """Make the untrained network, with the data's channel statistics."""
-    mean, std = splits.channel_statistics()
+    """Make the untrained network, with the channel statistics of the data, or of the pretrained weights."""
+    pretrained = getattr(experiment, f"{part}_pretrained")
+    # Pretrained weights expect the statistics they were trained with.
+    mean, std = (None, None) if pretrained else splits.channel_statistics()
     return create_model(
         getattr(experiment, part),
         splits.num_classes,
         image_size=min(splits.image_size),
-        pretrained=getattr(experiment, f"{part}_pretrained"),
+        pretrained=pretrained,
         weights=getattr(experiment, f"{part}_weights"),
         # What is trained can have another classifier before that.
         whole=not getattr(experiment, f"{part}_epochs"),
@@ -97,7 +100,7 @@ def make_network(experiment: Experiment, part: Part, splits: Splits) -> Network:
     )
 
 
-def stem(experiment: Experiment, splits: Splits) -> str:
+def stem(experiment: Experiment, splits: Splits | Plan) -> str:
     """Return how early strides are treated; ``auto`` is what suits the data."""
     return splits.stem if experiment.stem == "auto" else experiment.stem
 

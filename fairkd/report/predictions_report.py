@@ -113,12 +113,21 @@ def _read_csv(file: IO[bytes]) -> pd.DataFrame:
     """As in the CSV that lists images, NA and None may be the names of groups; elsewhere they are missing."""
     text = decode(file.read(), Path(file.name).name)
     # Where the comma marks decimals, spreadsheets separate columns by semicolons.
-    form: dict[str, Any] = {"sep": separator(text)}
+    form: dict[str, Any] = {"sep": separator(text), "skipinitialspace": True}
     form["decimal"] = "," if form["sep"] != "," and re.search(r"\d,\d", text) else "."
-    table = pd.read_csv(io.StringIO(text), **form)
+    table = pd.read_csv(io.StringIO(text), **form).rename(columns=str.strip)
+    for name in table.columns[[kind.kind not in "biuf" for kind in table.dtypes]]:
+        stripped = table[name].map(lambda value: value.strip() if isinstance(value, str) else value)
+        table[name] = stripped.replace("", np.nan)
     if "group" in table and table["group"].dtype.kind not in "iub":
-        whole = pd.read_csv(io.StringIO(text), usecols=["group"], dtype=str, keep_default_na=False, **form)
-        texts = whole["group"].str.strip()
+        whole = pd.read_csv(
+            io.StringIO(text),
+            usecols=lambda name: name.strip() == "group",
+            dtype=str,
+            keep_default_na=False,
+            **form,
+        )
+        texts = whole.iloc[:, 0].str.strip()
         read = table["group"].astype(object)
         table["group"] = read.where(read.notna(), texts).mask(texts.str.lower().isin(MISSING), np.nan)
     return table

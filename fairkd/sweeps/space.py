@@ -19,6 +19,9 @@ _NOT_SWEPT = {
     "seeds": "use --seeds",
     "run_name": "it names the sweep: use -p run_name",
     "output_dir": "use -p output_dir",
+    "adversary_weights": "it is of the trade-off curve of one run: vary adversary_weight",
+    "temperatures": "it is of the temperature study of one run: vary temperature",
+    **dict.fromkeys(("audit_groups", "cache_dir", "device", "plugin", "teacher_cache_gb"), "use -p"),
     **dict.fromkeys(
         ("distillers", "mitigations", "every_pair"), "it is of `fairkd compare`: vary distiller or mitigation"
     ),

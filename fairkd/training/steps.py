@@ -54,13 +54,11 @@ def distill_step(
         task = _task_loss(chosen, distiller.task_outputs(outputs), batch, label_smoothing)
         losses = distiller(outputs, teachers(batch), batch, progress, reduction)
         task_loss, distilled = task_weight * task, distill_weight * losses["distill_loss"]
-        if not chosen.weighs_samples:
-            loss = task_loss + distilled
-        elif distilled.ndim:
-            loss = chosen.reduce(task_loss + distilled, batch)
-        else:
+        loss = task_loss + distilled
+        if chosen.weighs_samples:
             # A loss of the whole batch says nothing of its samples.
-            loss = chosen.reduce(task_loss, batch) + distilled
+            whole = distill_weight * losses.pop("batch_loss")
+            loss = chosen.reduce(loss - whole, batch) + whole
         return {
             "loss": loss,
             "task_loss": task.mean(),

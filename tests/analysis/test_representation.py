@@ -54,6 +54,15 @@ def test_the_test_errs_as_seldom_as_it_says(kind: str) -> None:
         assert np.mean(values) == pytest.approx(0, abs=3 * np.std(values) / np.sqrt(150))
 
 
+def test_a_group_of_one_unit_cannot_be_told_apart() -> None:
+    rng = np.random.default_rng(5)
+    groups = np.array([0, 0, *[1] * 60])
+    units = np.array([0, 0, *range(1, 61)])
+    features = rng.normal(size=(62, 3))
+    features[:2] += 9
+    assert group_mmd(features, groups, NAMES, units=units, permutations=99).iloc[0]["p_value"] > 0.9
+
+
 def test_a_difference_within_one_class_is_found_there() -> None:
     rng = np.random.default_rng(3)
     labels, groups = np.arange(200) % 2, np.arange(200) // 2 % 2

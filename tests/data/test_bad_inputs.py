@@ -158,7 +158,7 @@ def test_a_group_column_without_a_value_is_refused(make_folder):
     for row in folder.rows:
         row[2] = ""
     folder.write()
-    with pytest.raises(DataError, match="column 'group' holds the one group '', and at least two are needed"):
+    with pytest.raises(DataError, match="column 'group' holds no value, and at least two groups are needed"):
         load(folder)
 
 

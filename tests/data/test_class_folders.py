@@ -44,6 +44,13 @@ def test_folders_name_the_splits(tree):
     assert plan.facts["split"] == "the data's own"
 
 
+def test_a_class_may_be_called_train(tree):
+    assert load_dataset("imagefolder", data_root=tree({"bus": 9, "train": 9}), image_size=8).class_names == (
+        "bus",
+        "train",
+    )
+
+
 @pytest.mark.parametrize("held_out", ["val", "test", "Validation"])
 def test_two_folders_are_training_and_test(tree, held_out):
     plan, counts = table(tree({"train/cat": 20, "train/dog": 10, f"{held_out}/cat": 3, f"{held_out}/dog": 3}))
@@ -94,6 +101,10 @@ def test_the_class_can_be_the_group(tree):
         ({"cat": 9}, "is no folder of classes"),
         ({"only/cat": 9, "only/cat/inner": 2}, "is no folder of classes"),
         ({"train/cat": 9, "train/dog": 9, "test/bird": 3}, "class 'bird' is in test but not in train"),
+        (
+            {"Train/cat": 9, "Train/dog": 9, "dev/cat": 3},
+            "the folder 'Train' names a split, and 'dev' beside it",
+        ),
     ],
 )
 def test_what_is_no_folder_of_classes(tree, folders, message):

@@ -67,6 +67,20 @@ def test_other_columns_bins_and_no_group(saved):
     assert binned.fingerprint != plain.fingerprint == check_dataset("hf:pets", data_root=root).fingerprint
 
 
+@pytest.mark.filterwarnings("ignore::fairkd.errors.FairkdWarning")
+def test_another_column_of_images_is_other_data(datasets, tmp_path):
+    (part, first), (other, second) = (make_part(datasets, 40, seed) for seed in (0, 1))
+    scans = other.select_columns("picture").rename_column("picture", "scan")
+    datasets.concatenate_datasets([part, scans], axis=1).save_to_disk(tmp_path / "both")
+    found = {
+        name: load_dataset("hf:a/b", data_root=tmp_path / "both", path_column=name, image_size=16)
+        for name in ("picture", "scan")
+    }
+    assert len({splits.fingerprint for splits in found.values()}) == 2
+    for splits, pixels in zip(found.values(), (first, second), strict=True):
+        assert (splits.train.images[0] == pixels[splits.train.index[0]]).all()
+
+
 def test_one_part_is_split_here(datasets, tmp_path):
     part, _ = make_part(datasets, 40, 0)
     part.save_to_disk(tmp_path / "one")

@@ -156,6 +156,16 @@ def test_split_column(make_folder, validation):
     assert splits.test.unit.tolist() == list(range(3, 40, 4))
 
 
+def test_another_split_column_is_other_data(make_folder):
+    folder = make_folder()
+    folder.header += ["fold_a", "fold_b"]
+    words = ["train", "train", "val", "test"]
+    folder.rows = [[*row, words[i % 4], words[(i + 1) % 4]] for i, row in enumerate(folder.rows)]
+    folder.write()
+    prints = {fingerprint(folder, split_column=name) for name in ("fold_a", "fold_b")}
+    assert len(prints) == 2
+
+
 def test_validation_is_taken_from_train_when_the_column_has_none(make_folder):
     folder = with_split_column(make_folder([(32, 32), (32, 32)]), ["train", "test"])
     splits = load(folder)
@@ -164,6 +174,26 @@ def test_validation_is_taken_from_train_when_the_column_has_none(make_folder):
     assert (counts["validation"] == 2).all()
     assert (counts["train"] == 14).all()
     assert "10 %" in splits.facts["split"]
+
+
+def test_a_column_that_is_binned_twice_is_audited_twice(make_folder):
+    folder = make_folder()
+    folder.header.append("age")
+    folder.rows = [[*row, str(i)] for i, row in enumerate(folder.rows)]
+    folder.write()
+    coarse, fine = "age:0-19,20-", "age:0-9,10-19,20-"
+    plan = check_dataset("image-folder", data_root=folder.root, group=coarse, audit_groups=[coarse, fine])
+    assert {name: len(values) for name, values in plan.attributes.items()} == {"age": 2, fine: 3}
+
+
+@pytest.mark.filterwarnings("ignore:.*too few images:fairkd.errors.FairkdWarning")
+def test_values_that_differ_in_writing_alone_are_warned_of(make_folder):
+    folder = make_folder()
+    folder.rows[3][2], folder.rows[5][2] = "Indoors", "1"
+    folder.rows[6][2] = "1.0"
+    folder.write()
+    with pytest.warns(FairkdWarning, match=r"column 'group' writes.*'1' and '1.0'; 'Indoors' and 'indoors'"):
+        check_dataset("image-folder", data_root=folder.root)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

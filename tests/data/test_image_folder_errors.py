@@ -94,7 +94,7 @@ def test_a_class_that_is_the_group_is_refused(make_folder, options):
     ("column", "message"),
     [
         (1, "'label' gives the one class 'same', and at least two are needed; set label_column"),
-        (2, "column 'group' holds the one group 'same', and at least two are needed"),
+        (2, "column 'group' holds the one group 'same', and at least two groups are needed"),
     ],
 )
 def test_one_class_or_group(make_folder, column, message):
@@ -103,6 +103,26 @@ def test_one_class_or_group(make_folder, column, message):
         row[column] = "same"
     folder.write()
     refuse(folder.root, message)
+
+
+def test_columns_that_look_like_what_is_missing_are_not_overlooked(make_folder):
+    folder = make_folder()
+    folder.header = ["path", "label", "group", "Fold"]
+    folder.rows = [[*row, ("train", "VAL", "test")[i % 3]] for i, row in enumerate(folder.rows)]
+    folder.write()
+    refuse(folder.root, "no column 'split', but 'Fold' looks like it: set split_column='Fold'")
+    folder.header[1:] = ["Label", "group", "x"]
+    folder.rows = [[*row[:3], str(i)] for i, row in enumerate(folder.rows)]
+    folder.write()
+    refuse(folder.root, "no column 'label', but 'Label' looks like it: set label_column='Label'")
+
+
+def test_folders_of_splits_are_no_classes(make_folder):
+    folder = make_folder(header=("path", "kind", "group"), classes=("train", "test"))
+    refuse(
+        folder.root,
+        "the first folder of the paths names the split .test, train., not the class; set label_column",
+    )
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,7 @@ VALUES = {
     "codes": np.array([0, 1, -1, 1, 0, -1]),
     "categorical": pd.Categorical.from_codes([0, 1, -1, 1, 0, -1], ["x", "y"]),
     "text": ["x", "y", None, "y", "x", None],
+    "text and nan": ["x", "y", float("nan"), "y", "x", float("nan")],
     "numbers": [0.0, 1.0, np.nan, 1.0, 0.0, np.nan],
 }
 

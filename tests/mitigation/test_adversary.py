@@ -39,6 +39,9 @@ def test_projected_task_gradient_is_orthogonal_to_the_adversary_s(shape):
     task_part = project_gradient(g, h, 0.0)
     assert abs((task_part * h).sum()) < 1e-12
     torch.testing.assert_close(project_gradient(g, h, 0.3), task_part - 0.3 * h)
+    # However small it is.
+    small = project_gradient(g, 1e-17 * h, 0.0)
+    torch.testing.assert_close(small, task_part)
     # An adversary without a direction leaves the task alone.
     torch.testing.assert_close(project_gradient(g, torch.zeros(shape, dtype=torch.double), 0.3), g)
 

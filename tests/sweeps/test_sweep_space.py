@@ -71,6 +71,8 @@ def test_no_two_values_look_the_same():
             "--param every_pair cannot be swept; it is of `fairkd compare`: vary dist",
         ),
         ({"distillers": [["kd"], ["dkd"]]}, "--param distillers cannot be swept; it is of `fairkd compare`"),
+        ({"temperatures": [[1], [2]]}, "--param temperatures cannot be swept; .*vary temperature"),
+        ({"device": "cpu,cuda"}, "--param device cannot be swept; use -p"),
         ({"output_dir": "a,b"}, "--param output_dir cannot be swept; use -p output_dir"),
         ({"temperature": "1,0"}, "temperature=0 is not allowed"),
         ({"temperature": "hot"}, "temperature='hot' is not allowed"),

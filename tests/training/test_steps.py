@@ -62,6 +62,21 @@ def test_the_distillation_s_loss_is_the_weighted_sum_of_task_and_divergence(
     assert losses["loss"].item() == pytest.approx(task_weight * task + distill_weight * distill, rel=1e-4)
 
 
+def test_in_a_sum_only_what_has_a_value_a_sample_moves_the_cells_weights(tiny_splits):
+    batch, teacher, student = first_batch(tiny_splits), make_network(seed=7), make_network()
+    outputs, weights, losses = student(batch.images), {}, {}
+    for name in ("kd", "kd+similarity"):
+        dro = GroupDRO(tiny_splits.num_classes, tiny_splits.num_groups, step_size=0.5)
+        distiller = make_distiller(name, student, [teacher], tiny_splits)
+        step = distill_step(Teachers([teacher]), distiller, dro, distill_weight=5.0, task_weight=1.0)
+        losses[name], weights[name] = step(outputs, batch, 0.5), dro.cell_weights
+    torch.testing.assert_close(weights["kd+similarity"], weights["kd"])
+    added = 5.0 * distiller.weights["similarity"] * losses["kd+similarity"]["similarity_loss"]
+    assert added > 1e-3
+    torch.testing.assert_close(losses["kd+similarity"]["loss"], losses["kd"]["loss"] + added)
+    assert "batch_loss" not in losses["kd+similarity"]
+
+
 @pytest.mark.parametrize(("name", "weight"), [("similarity", 5.0), ("kd", 5.0)])
 def test_a_loss_of_the_whole_batch_moves_no_cell_s_weight(tiny_splits, name, weight):
     batch, teacher, student = first_batch(tiny_splits), make_network(seed=7), make_network()

@@ -316,7 +316,7 @@ def _check_size(network: Network, name: str, image_size: int) -> None:
         _dry_forward(network, image_size)
     except Exception as error:
         raise ParameterError(
-            f"{name!r} cannot process {image_size}-pixel images ({first_line(error) or type(error).__name__}); set "
+            f"{name!r} cannot process {image_size}-pixel images ({first_line(error)}); set "
             "image_size to a size that it takes, often a multiple of 32, or choose another network"
         ) from error
 

@@ -66,7 +66,8 @@ def _published(table: pd.DataFrame, disparity: str) -> list[str]:
                 f"Here too few temperatures up to {_PUBLISHED_BEST:g} have a {_title(name)} to compare."
             )
             continue
-        steps = np.diff(values.to_numpy())
+        # What the listed numbers do not show is no order.
+        steps = np.diff(values.round(3).to_numpy())
         order = (
             "falls at every step, the published order"
             if (steps < 0).all()

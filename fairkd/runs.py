@@ -90,7 +90,7 @@ def as_settings(runs: pd.DataFrame, disparity: str = "recall_gap") -> pd.DataFra
         ``model`` (a label), ``role, setting, runs`` (names), ``seeds, accuracy, disparity`` with ``_low`` and
         ``_high`` (± one standard deviation over the seeds; of one seed its bootstrap interval),
         ``validation_accuracy, validation_disparity`` (NaN where unknown), ``collapsed`` (with any seed), costs, and
-        ``on_front``: no other student is at least as good in both and better in one.
+        ``on_front``: it has not collapsed, and no other such student is at least as good in both and better in one.
 
     Raises:
         ParameterError: the runs are of several data sets, or the disparity is not known.
@@ -271,8 +271,8 @@ def _points(parts: pd.DataFrame, disparity: str) -> pd.DataFrame:
 
 
 def _on_front(points: pd.DataFrame) -> np.ndarray:
-    """The teacher takes no part: the choice is between students."""
-    students = (points["role"] != "teacher").to_numpy()
+    """The teacher takes no part: the choice is between students, and not those that have collapsed."""
+    students = ((points["role"] != "teacher") & ~points["collapsed"]).to_numpy()
     front = np.zeros(len(points), dtype=bool)
     part = points[students]
     front[students] = not_beaten(part["accuracy"].to_numpy(), part["disparity"].to_numpy())

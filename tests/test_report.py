@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -374,4 +375,14 @@ def test_the_output_folder_is_written_by_its_name_alone(tmp_path):
     page = write_report(folder / "run").read_text(encoding="utf-8")
     shown = html.unescape(re.sub(r"<[^>]*>", "", page))
     assert 'output_dir = "outputs"' in shown.replace("'", '"') and "outputs2" in shown
+    write_json(
+        folder / "run" / "experiment.json",
+        {
+            "parameters": {"skew": 0.9},
+            "command": f"fairkd run -p skew 0.9 -p output_dir {shlex.quote(str(folder))}",
+        },
+    )
+    page_of_a_run = write_report(folder / "run").read_text(encoding="utf-8")
+    # The name alone would be another folder, beside whoever copies the command.
+    assert "fairkd run -p skew 0.9<" in page_of_a_run
     assert f"{folder}\n" not in shown and f"{folder}'" not in shown and shown.count(str(folder)) == 1

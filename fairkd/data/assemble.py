@@ -290,21 +290,9 @@ class _Assembly:
         settings = asdict(self.options)
         # Where the data lie is no part of what they are; options that mean the same must be written the same;
         # audited groups change nothing that is trained or tested.
-        for name in (
-            "data_root",
-            "csv",
-            "cache_dir",
-            "download",
-            "audit_groups",
-            "path_column",
-            "split_column",
-        ):
-            del settings[name]
-        for name in (
-            "label_column",
-            "group_column",
-            *(["unit_column"] if self.options.unit_column is None else []),
-        ):
+        left_out = ["data_root", "csv", "cache_dir", "download", "audit_groups"]
+        left_out += [f"{name}_column" for name in ("path", "label", "group", "split")]
+        for name in (*left_out, *(["unit_column"] if self.options.unit_column is None else [])):
             del settings[name]
         settings |= {
             "target": self.options.target or self.profile.target,

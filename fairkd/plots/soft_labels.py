@@ -128,6 +128,10 @@ def softened_labels(table: pd.DataFrame, *, title: str | None = None) -> go.Figu
             text = shorten(sample, max(11, 2 * len(classes))) if several else "class"
             fig.update_yaxes(title_text=text, row=row, col=1)
     _style_probabilities(fig, classes, columns)
+    if not several:
+        # Of an incomplete last row, the panels above it end their columns.
+        for position in range(max(0, len(samples) - columns), len(samples)):
+            fig.update_xaxes(showticklabels=True, row=position // columns + 1, col=position % columns + 1)
     return finish(
         fig,
         title

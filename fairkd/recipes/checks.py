@@ -235,19 +235,16 @@ def check_co_teachers(experiment: Experiment) -> None:
 
 def _check_networks(experiment: Experiment, plan: Plan) -> None:
     """Make untrained networks, with the heads that the methods ask for: whether they take the images, and the heads."""
-    names = [entry.name for _, entry in distiller_entries(experiment.distiller)]
-    further = (
-        experiment.co_teachers
-        if any(entry.several_teachers for _, entry in distiller_entries(experiment.distiller))
-        else ()
-    )
+    entries = [entry for _, entry in distiller_entries(experiment.distiller)]
+    further = experiment.co_teachers if any(entry.several_teachers for entry in entries) else ()
     data = len(plan.class_names), plan.image_size, stem(experiment, plan)
     for name in further:
         _check_network(name, *data, heads=False, part="co_teachers")
     parts: tuple[Part, ...] = ("teacher", "student")
     for part in parts:
-        heads = mitigation_entry(mitigation_name(experiment, part)).adds_heads
-        heads = heads or ("co_advise" in names and part == "student")
+        heads = mitigation_entry(mitigation_name(experiment, part)).adds_heads or (
+            part == "student" and "co_advise" in [entry.name for entry in entries]
+        )
         _check_network(getattr(experiment, part), *data, heads=heads, part=part)
 
 

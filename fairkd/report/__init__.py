@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,21 @@ def _without_folder(page: str, folder: Path) -> str:
     from markupsafe import escape
 
     path = folder.resolve()
-    text = str(path)
-    # As the template, the highlighted code and the figures write it.
-    for written in {text, str(escape(text)), html.escape(text, quote=False), json.dumps(text)[1:-1]}:
+    # In a command the name alone would be another folder, beside the reader.
+    for written in _written(shlex.quote(str(path))):
+        page = re.sub(rf" -p output_dir {re.escape(written)}(?![\w.-])", "", page)
+    for written in _written(str(path)):
         page = re.sub(
             rf"(?<![\w./\\-]){re.escape(written)}(?![\w.-])", lambda _: str(escape(path.name)), page
         )
     return page
+
+
+def _written(text: str) -> set[str]:
+    """Return a text as the template, the highlighted code and the figures write it."""
+    from markupsafe import escape
+
+    return {text, str(escape(text)), html.escape(text, quote=False), json.dumps(text)[1:-1]}
 
 
 def _repeated(headings: list[set[str]]) -> set[str]:
@@ -194,6 +203,12 @@ def _several_seeds(values: dict[str, Any]) -> str:
     return experiment.replace(**several).command_of("compare")
 
 
+def _meaning(name: str) -> str:
+    """Return a parameter's description as a sentence; one that begins with the methods' names as it is."""
+    text = (Experiment.model_fields[name].description or "").replace("`", "")
+    return text if re.match(r"[a-z_]+(, [a-z_]+)*: ", text) else capital(text)
+
+
 def _parameter(name: str, value: Any) -> dict[str, Any]:
     """Return a row of the parameters' table; one that this version does not know counts as changed."""
     if name not in Experiment.model_fields:
@@ -204,7 +219,7 @@ def _parameter(name: str, value: Any) -> dict[str, Any]:
         "name": name,
         "value": _shown(value),
         "default": _shown(default),
-        "meaning": capital((Experiment.model_fields[name].description or "").replace("`", "")),
+        "meaning": _meaning(name),
         "changed": differs and name not in Experiment.names(["run"]),
     }
 

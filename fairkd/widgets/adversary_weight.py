@@ -163,9 +163,10 @@ class AdversaryWeightPanel(Panel):
 
     def _describe(self) -> str:
         scores = self.scores[self.weight]
+        collapsed = " It has collapsed: it predicts at most half of the classes, and its gap means nothing."
         return (
             f"<p>Weight {self.weight:g}: accuracy {scores['accuracy']:.3f} "
             f"({scores['accuracy_low']:.3f} to {scores['accuracy_high']:.3f}), mean recall gap "
             f"{scores['recall_gap']:.3f} ({scores['recall_gap_low']:.3f} to {scores['recall_gap_high']:.3f}), "
-            "validation split.</p>"
+            f"validation split.{collapsed if scores['collapsed'] else ''}</p>"
         )

@@ -31,7 +31,9 @@ async function render({model, el}) {
     waiting = false;
     if (!width) return;
     const {data, layout} = JSON.parse(shown.get("value"));
-    await plotly.react(place, data, {width, ...layout}, {displaylogo: false});
+    // On a narrow page the tool bar would lie on the title.
+    const config = {displaylogo: false, displayModeBar: width < 450 ? false : "hover"};
+    await plotly.react(place, data, {width, ...layout}, config);
     if (listening) return;
     listening = true;
     place.on("plotly_click", ({points}) => model.send({clicked: points[0].customdata ?? null}));

@@ -92,12 +92,15 @@ class ParetoExplorer(Panel):
         if self.points.empty:
             return ["There is no finished run yet: `fairkd run` makes one."]
         name = METRICS[self.disparity].title
+        runs = self.runs.loc[self.runs["dataset"] == self.dataset, "run"].nunique()
         sentences = [
-            f"{self.runs.loc[self.runs['dataset'] == self.dataset, 'run'].nunique()} runs on {self.dataset}, "
-            f"{len(self.points)} different models."
+            f"{runs} {'run' if runs == 1 else 'runs'} on {self.dataset}, {len(self.points)} different models."
         ]
         rule = choose(self.points, self.tolerance)
         if rule is None:
+            students = self.points[self.points["role"] != "teacher"]
+            if len(students) and students["collapsed"].all():
+                return [*sentences, "Every student has collapsed, so that none can be chosen."]
             return [
                 *sentences,
                 f"No run has noted its {name} on validation data, by which a student is chosen.",
@@ -118,6 +121,11 @@ class ParetoExplorer(Panel):
         facts = {
             "accuracy": _estimate(row, "accuracy"),
             METRICS[self.disparity].title: _estimate(row, "disparity"),
+            **(
+                {"collapsed": "predicts at most half of the classes: its gap means nothing"}
+                if row["collapsed"]
+                else {}
+            ),
             "seeds": f"{row['seeds']}",
             **{
                 metric(name).label: f"{quantity(row[name])} {metric(name).unit}".removesuffix(" count")

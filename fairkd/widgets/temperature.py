@@ -21,6 +21,7 @@ from fairkd.widgets.panel import Panel, command_html, in_a_row, value_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+_MOST_IMAGES = 6
 _GRID = np.round(np.geomspace(0.5, 20, 25), 3)
 
 
@@ -109,7 +110,7 @@ class TemperaturePanel(Panel):
             value=tuple(self.rows),
             description="images",
             rows=7,
-            tooltip="hold Ctrl or Shift to choose several, at most 6",
+            tooltip=f"hold Ctrl or Shift to choose several, at most {_MOST_IMAGES}",
             layout={"width": "420px"},
         )
         command = w.HTML(command_html(self.command, copy=True))
@@ -117,7 +118,7 @@ class TemperaturePanel(Panel):
             LiveFigure(self._softened([self.temperature])),
             LiveFigure(self.images()),
         )
-        sentences = w.HTML(self._sentences())
+        sentences, limit = w.HTML(self._sentences()), w.HTML()
         curve = self.entropy()
         line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot", "color": "gray"}}
 
@@ -130,7 +131,9 @@ class TemperaturePanel(Panel):
         def update(change: Any) -> None:
             self.temperature = value_of(slider)
             if change["owner"] is chosen:
-                self.rows = list(chosen.value)[:6] or self.rows
+                self.rows = list(chosen.value)[:_MOST_IMAGES] or self.rows
+                dropped = len(chosen.value) - _MOST_IMAGES
+                limit.value = f"<p>The first {_MOST_IMAGES} of them are shown.</p>" if dropped > 0 else ""
                 images.show(self.images())
             bars.show(self._softened([self.temperature]))
             entropy.show(marked())
@@ -139,7 +142,7 @@ class TemperaturePanel(Panel):
 
         slider.observe(update, names="value")
         chosen.observe(update, names="value")
-        return w.VBox([in_a_row(slider, chosen), sentences, bars, images, entropy, command])
+        return w.VBox([in_a_row(slider, chosen), limit, sentences, bars, images, entropy, command])
 
     def _sentences(self) -> str:
         return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.describe())
@@ -163,4 +166,4 @@ class TemperaturePanel(Panel):
         order = np.argsort(margin, kind="stable")
         groups = self.splits.validation.groups[order]
         picks = [order[groups == group][:2] for group in range(self.splits.num_groups)]
-        return [int(row) for row in np.concatenate(picks)[:6]]
+        return [int(row) for row in np.concatenate(picks)[:_MOST_IMAGES]]

@@ -232,6 +232,17 @@ def test_softened_labels_at_one_temperature_stand_side_by_side() -> None:
     assert "T = 4" in fig.layout.title.text
 
 
+def test_every_column_of_softened_labels_ends_with_numbers() -> None:
+    one = TABLES.softened((4,))
+    table = pd.concat(
+        [one[one["sample"] == one["sample"].iloc[0]].assign(sample=f"image {i}") for i in range(4)]
+    )
+    fig = plots.softened_labels(table)
+    # Three side by side, the fourth below the first.
+    numbered = [axis for axis in ("xaxis2", "xaxis3", "xaxis4") if fig.layout[axis].showticklabels]
+    assert numbered == ["xaxis2", "xaxis3", "xaxis4"] and not fig.layout.xaxis.showticklabels
+
+
 def test_entropy_marks_the_calibration_temperature() -> None:
     table = TABLES.entropy()
     fig = plots.temperature_entropy(

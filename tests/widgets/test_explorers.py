@@ -194,6 +194,17 @@ def runs(tmp_path) -> Experiment:
     return Experiment(adversary_weight=3.0, output_dir=str(tmp_path))
 
 
+def test_what_has_collapsed_is_not_on_the_front_and_is_called_so(runs):
+    panel = ParetoExplorer(runs)
+    assert panel.points["on_front"].any() and not panel.points["collapsed"].any()
+    collapsed = panel.runs["role"] != "teacher" if "role" in panel.runs else panel.runs["model"] != "teacher"
+    panel.runs = panel.runs.assign(collapsed=collapsed)
+    panel._compute()
+    assert not panel.points["on_front"].any()
+    assert panel.describe()[-1] == "Every student has collapsed, so that none can be chosen."
+    assert "its gap means nothing" in panel.details()
+
+
 def test_a_click_on_a_point_shows_what_is_behind_it(runs):
     panel = ParetoExplorer(runs)
     box = panel.widget()

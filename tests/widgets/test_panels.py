@@ -131,6 +131,7 @@ def test_choosing_other_images_changes_what_is_shown(temperature_panel):
     assert drawn(images) == drawn(temperature_panel.images())
     chosen.value = tuple(range(10))
     assert temperature_panel.rows == list(range(6)), "six at most"
+    assert any("The first 6 of them are shown." in part.value for part in parts_of(box, HTML))
     chosen.value = ()
     assert temperature_panel.rows == list(range(6)), "and never none"
 
